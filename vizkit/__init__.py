@@ -1,0 +1,57 @@
+"""See inside image classifiers, stage by stage, and compare them fairly.
+
+>>> import vizkit
+>>> model = vizkit.load("demo/vgg16_bn")
+>>> vizkit.show_feature_maps(model, vizkit.samples()["rocket"])  # doctest: +SKIP
+
+Names are loaded when first used, so that importing the package costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Attributions": "results",
+    "Classifier": "models",
+    "FeatureMaps": "results",
+    "InputError": "errors",
+    "Recipe": "training",
+    "StageStatistics": "results",
+    "Tap": "results",
+    "Transform": "images",
+    "VizkitError": "errors",
+    "WeightsError": "errors",
+    "attribute": "attribution",
+    "capture": "forward",
+    "describe": "statistics",
+    "embed": "prediction",
+    "evaluate": "evaluation",
+    "find_stages": "stages",
+    "list_models": "models",
+    "load": "models",
+    "predict": "prediction",
+    "profile": "profiling",
+    "report": "reports",
+    "samples": "images",
+    "show_attributions": "show",
+    "show_feature_maps": "show",
+    "show_statistics": "show",
+    "train": "training",
+    "wrap": "models",
+}
+
+__all__ = [*sorted(_HOMES), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vizkit' has no attribute {name!r}")
+    # kept, so that the next look-up does not come here
+    value = globals()[name] = getattr(import_module(f"vizkit.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

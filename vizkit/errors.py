@@ -1,0 +1,44 @@
+"""The one family of errors that vizkit raises for input it cannot use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class VizkitError(Exception):
+    """Base class: ``except VizkitError`` catches every error that vizkit raises itself."""
+
+
+class InputError(VizkitError, ValueError):
+    """A value that vizkit cannot use: the message names the value and the choices."""
+
+
+class WeightsError(VizkitError, RuntimeError):
+    """Weights that cannot be found, fetched or fitted into the network."""
+
+
+def unknown(kind: str, value: object, choices: Iterable[str], most: int = 40) -> InputError:
+    """Build the error for a name that is not one of the choices.
+
+    Parameters
+    ----------
+    kind : str
+        What the name should have been: ``"method"``, ``"stage"``.
+    value : object
+        The name that was given.
+    choices : iterable of str
+        The names that exist.
+    most : int
+        How many choices to print.
+
+    Returns
+    -------
+    InputError
+        For the caller to raise.
+    """
+    names = list(choices)
+    near = get_close_matches(str(value), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ";"
+    listed = ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
+    return InputError(f"unknown {kind} {value!r}{hint} choose from {listed}")

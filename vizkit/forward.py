@@ -1,0 +1,187 @@
+"""One forward pass over some images, with every tapped feature map kept as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from vizkit.errors import InputError
+from vizkit.hooks import OverwrittenError, Recorder, evaluating, recording
+from vizkit.images import Images, as_images, prepare
+from vizkit.models import Classifier, as_classifier
+from vizkit.results import FeatureMaps, Seen, Tap
+from vizkit.stages import find_stages
+
+BATCH_SIZE = 16
+
+# taps whose output the network's own code overwrites: learnt once, then read through a copy
+_OVERWRITTEN: WeakKeyDictionary[nn.Module, frozenset[Tap]] = WeakKeyDictionary()
+
+
+def capture(
+    model: str | nn.Module | Classifier,
+    images: object,
+    at: str | Sequence[str | Tap] = "stages",
+) -> FeatureMaps:
+    """Capture the feature maps of a network for some images.
+
+    Parameters
+    ----------
+    model : str, nn.Module or Classifier
+        One network. It is left exactly as it was.
+    images : path, folder, PIL image, array, tensor, Images, or a list of these
+        Photos pass through the network's own transform; tensors are taken as they are.
+    at : "stages", "layers", or a list of names, paths or taps
+        Where to read; see `find_stages`.
+
+    Returns
+    -------
+    FeatureMaps
+        Mapping from tap to Tensor of shape (N, C, h, w), raw, on the network's device. What a
+        tap holds is what its module produced, also where the next one works in place.
+
+    Raises
+    ------
+    InputError
+        If an image cannot be read or a tap is unknown.
+    """
+    classifier = as_classifier(model)
+    taps = find_stages(classifier, at)
+    parts = list(captured_batches(classifier, as_images(images), taps))
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    return FeatureMaps(
+        model=first.model,
+        _values={tap: torch.cat([part[tap] for part in parts]) for tap in first},
+        logits=torch.cat([part.logits for part in parts]),
+        inputs=torch.cat([part.inputs for part in parts]),
+        seen=joined(tuple(part.seen for part in parts)),
+        classes=first.classes,
+    )
+
+
+def captured_batches(
+    classifier: Classifier, images: Images, taps: Sequence[Tap], size: int = BATCH_SIZE
+) -> Iterator[FeatureMaps]:
+    """Capture batch after batch, so that a folder of any size fits in memory.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        The network.
+    images : Images
+        What to feed it.
+    taps : sequence of Tap
+        What to record.
+    size : int
+        Images per forward pass.
+
+    Yields
+    ------
+    FeatureMaps
+        Of one batch.
+    """
+    for batch in images.batches(size):
+        inputs, seen = prepare(batch, classifier.transform)
+        inputs = to_network(inputs, classifier)
+        with torch.no_grad(), recorded(classifier.module, taps, inputs) as (recorder, logits):
+            outputs = {tap: recorder.outputs[tap] for tap in ran(taps, recorder)}
+        yield FeatureMaps(
+            model=classifier.name,
+            _values=outputs,
+            logits=logits,
+            inputs=inputs,
+            seen=seen,
+            classes=classifier.classes,
+        )
+
+
+@contextmanager
+def recorded(
+    module: nn.Module,
+    taps: Sequence[Tap],
+    inputs: Tensor,
+    *,
+    detach: bool = True,
+    cut: bool = False,
+) -> Iterator[tuple[Recorder, Tensor]]:
+    """Run a network once and hold it, unchanged for others, while its outputs are used.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network.
+    taps : sequence of Tap
+        What to record.
+    inputs : Tensor of shape (N, 3, H, W)
+        What to feed it.
+    detach : bool
+        False keeps the autograd graph.
+    cut : bool
+        Begin the graph at the first tap.
+
+    Yields
+    ------
+    recorder : Recorder
+        With its outputs.
+    logits : Tensor of shape (N, K)
+        The network's output.
+    """
+    with evaluating(module):
+        cloned = _OVERWRITTEN.get(module, frozenset())
+        while True:
+            with recording(module, taps, detach=detach, always_clone=cloned, cut=cut) as recorder:
+                logits = _logits(module(inputs))
+            try:
+                recorder.check()
+            except OverwrittenError as error:
+                if error.taps <= cloned:
+                    raise
+                cloned = _OVERWRITTEN[module] = cloned | error.taps
+                continue
+            break
+        yield recorder, logits
+
+
+def ran(taps: Sequence[Tap], recorder: Recorder) -> list[Tap]:
+    """Return the taps in forward order.
+
+    Raises
+    ------
+    InputError
+        If the network did not run one of them.
+    """
+    missing = [tap.label for tap in taps if tap not in recorder.outputs]
+    if missing:
+        raise InputError(f"the network did not run {', '.join(missing)}")
+    return list(recorder.outputs)
+
+
+def to_network(inputs: Tensor, classifier: Classifier) -> Tensor:
+    """Move inputs to a network's device and type."""
+    return inputs.to(device=classifier.device, dtype=classifier.dtype)
+
+
+def joined(parts: tuple[Seen, ...]) -> Seen:
+    """Put the seen pixels of several batches one behind the other."""
+    import numpy as np
+
+    return Seen(
+        names=tuple(name for part in parts for name in part.names),
+        pixels=np.concatenate([part.pixels for part in parts]),
+        boxes=tuple(box for part in parts for box in part.boxes),
+        originals=tuple(original for part in parts for original in part.originals),
+        transform=parts[0].transform,
+    )
+
+
+def _logits(output: object) -> Tensor:
+    if isinstance(output, Tensor) and output.ndim == 2:
+        return output
+    shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    raise InputError(f"a classifier must return logits of shape (N, K), this one returns {shape}")

@@ -1,0 +1,300 @@
+"""Reading a network without changing it: the only file that touches one.
+
+`evaluating` puts a network in evaluation mode and restores everything afterwards;
+`recording` keeps the outputs of chosen modules, true even when the next layer works in place.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vizkit.errors import VizkitError
+from vizkit.results import Tap
+
+_LOCKS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+_LOCKS_LOCK = threading.Lock()
+
+
+class OverwrittenError(VizkitError, RuntimeError):
+    """An output was overwritten in place by code that no hook sees; `taps` says which."""
+
+    def __init__(self, taps: set[Tap]) -> None:
+        self.taps = taps
+        names = ", ".join(sorted(tap.label for tap in taps))
+        super().__init__(f"overwritten in place by the network's own code: {names}")
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a network in evaluation mode and give it back as it was.
+
+    Training flags, ``requires_grad``, ``.grad``, buffers, hooks and the random number
+    generators are restored, also after an exception or Ctrl-C. Parameters are frozen inside:
+    gradients flow to activations only. One thread at a time may hold a network.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network.
+
+    Yields
+    ------
+    None
+        Inside, the network is in evaluation mode.
+    """
+    with (
+        _lock_of(module),
+        _deferred_interrupt() as let_go,
+        ExitStack() as undo,
+        torch.inference_mode(mode=False),
+    ):
+        try:
+            undo.callback(_restore_flags, [(m, m.training) for m in module.modules()])
+            undo.callback(
+                _restore_gradients, [(p, p.requires_grad, p.grad) for p in module.parameters()]
+            )
+            undo.callback(
+                _restore_buffers, [(b, b.detach().clone(), version_of(b)) for b in module.buffers()]
+            )
+            undo.callback(_restore_hooks, [(m, _hooks(m)) for m in module.modules()])
+            undo.callback(_restore_random, _random_state())
+            for submodule in module.modules():
+                submodule.training = False
+            for parameter in module.parameters():
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            let_go()
+
+
+@dataclass
+class Recorder:
+    """What was recorded during the forward passes inside `recording`.
+
+    Attributes
+    ----------
+    outputs : dict of Tap to Tensor
+        In forward order. With gradients on, these are nodes of the graph.
+    """
+
+    taps: Sequence[Tap]
+    detach: bool
+    always_clone: frozenset[Tap] = frozenset()
+    cut: bool = False
+    outputs: dict[Tap, Tensor] = field(default_factory=dict)
+    _versions: dict[Tap, int] = field(default_factory=dict)
+    _calls: dict[str, int] = field(default_factory=dict)
+
+    def clear(self) -> None:
+        """Forget the outputs, before another forward pass."""
+        self.outputs.clear()
+        self._versions.clear()
+        self._calls.clear()
+
+    def check(self) -> None:
+        """Raise `OverwrittenError` if any output has been changed since it was recorded."""
+        changed = {
+            tap for tap, out in self.outputs.items() if version_of(out) != self._versions[tap]
+        }
+        if changed:
+            raise OverwrittenError(changed)
+
+    def keep(self, path: str, output: Any) -> Tensor | None:
+        """Record a module's output; return what the network shall go on with instead, if any."""
+        call = self._calls.get(path, 0)
+        self._calls[path] = call + 1
+        replacement = None
+        for tap in self.taps:
+            if tap.module == path and tap.call == call:
+                tensor = _as_tensor(output, tap)
+                if self.cut and not tensor.requires_grad:
+                    # the graph starts here: what lies before needs no gradient
+                    tensor = tensor.detach().requires_grad_()
+                    # a copy, because a leaf may not be worked on in place
+                    replacement = tensor.clone()
+                kept = tensor.detach() if self.detach else tensor
+                if tap.channels_last:
+                    kept = kept.movedim(-1, 1)
+                self.outputs[tap] = kept
+                self._versions[tap] = version_of(kept)
+                if tap in self.always_clone:
+                    replacement = tensor.clone()
+        return replacement
+
+    def spare(self, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Hand a module that works in place a copy of its input, if the input was recorded."""
+        if not inputs or not isinstance(inputs[0], Tensor):
+            return None
+        storage = inputs[0].untyped_storage().data_ptr()
+        recorded = (out.untyped_storage().data_ptr() for out in self.outputs.values())
+        return (inputs[0].clone(), *inputs[1:]) if storage in recorded else None
+
+
+@contextmanager
+def recording(
+    module: nn.Module,
+    taps: Sequence[Tap],
+    *,
+    detach: bool = True,
+    always_clone: frozenset[Tap] = frozenset(),
+    cut: bool = False,
+) -> Iterator[Recorder]:
+    """Record the outputs of chosen modules during forward passes.
+
+    Outputs are kept by reference. Only where the next module works in place (``inplace=True``)
+    is that module handed a copy, so that the record stays what the tapped module produced.
+    In-place operations in the network's own code are noticed afterwards by `Recorder.check`.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network; use inside `evaluating`, which removes the hooks whatever happens.
+    taps : sequence of Tap
+        What to record.
+    detach : bool
+        Keep plain values; False keeps nodes of the autograd graph.
+    always_clone : frozenset of Tap
+        Taps after which the network goes on with a copy.
+    cut : bool
+        Begin the autograd graph at the first tap: what lies before it needs no gradient.
+
+    Yields
+    ------
+    Recorder
+        Its ``outputs`` fill as the network runs.
+    """
+    recorder = Recorder(tuple(taps), detach, always_clone, cut)
+    modules = dict(module.named_modules())
+    handles = ExitStack()
+
+    def keeper(path: str) -> Callable[..., Tensor | None]:
+        return lambda _module, _inputs, output: recorder.keep(path, output)
+
+    with handles:
+        for path in dict.fromkeys(tap.module for tap in taps):
+            handles.enter_context(modules[path].register_forward_hook(keeper(path)))
+        for submodule in modules.values():
+            if getattr(submodule, "inplace", False) is True:
+                handles.enter_context(
+                    submodule.register_forward_pre_hook(lambda _m, inputs: recorder.spare(inputs))
+                )
+        yield recorder
+
+
+def version_of(tensor: Tensor) -> int:
+    """Count the in-place changes that a tensor has seen."""
+    return tensor._version  # noqa: SLF001  (PyTorch has no public name for it)
+
+
+def _as_tensor(output: Any, tap: Tap) -> Tensor:
+    if isinstance(output, Tensor):
+        return output
+    kind = type(output).__name__
+    raise VizkitError(f"{tap.module!r} returns a {kind}, not a tensor: choose a module inside it")
+
+
+def _lock_of(module: nn.Module) -> threading.RLock:
+    with _LOCKS_LOCK:
+        return _LOCKS.setdefault(module, threading.RLock())
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[Callable[[], None]]:
+    """Let Ctrl-C stop the work inside, but never the restoring that follows.
+
+    Yields a function to call when the work is over: from then on, and after a first Ctrl-C,
+    interrupts wait until everything is restored.
+    """
+    state = {"armed": True, "pending": False}
+    before = signal.getsignal(signal.SIGINT)
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or not callable(before):
+        yield lambda: None
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if state["armed"]:
+            state["armed"] = False
+            before(number, frame)
+        else:
+            state["pending"] = True
+
+    def let_go() -> None:
+        state["armed"] = False
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield let_go
+    finally:
+        let_go()
+        signal.signal(signal.SIGINT, before)
+        if state["pending"]:
+            before(signal.SIGINT, None)
+
+
+def _restore_flags(saved: list[tuple[nn.Module, bool]]) -> None:
+    for module, training in saved:
+        module.training = training
+
+
+def _restore_gradients(saved: list[tuple[nn.Parameter, bool, Tensor | None]]) -> None:
+    for parameter, requires_grad, gradient in saved:
+        parameter.requires_grad_(requires_grad)
+        parameter.grad = gradient
+
+
+def _restore_buffers(saved: list[tuple[Tensor, Tensor, int]]) -> None:
+    for buffer, value, version in saved:
+        if version_of(buffer) != version:
+            with torch.no_grad():
+                buffer.copy_(value)
+
+
+_HOOK_TABLES = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks_with_kwargs",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+
+
+def _hooks(module: nn.Module) -> dict[str, dict[int, Any]]:
+    return {name: dict(getattr(module, name)) for name in _HOOK_TABLES if hasattr(module, name)}
+
+
+def _restore_hooks(saved: list[tuple[nn.Module, dict[str, dict[int, Any]]]]) -> None:
+    for module, tables in saved:
+        for name, table in tables.items():
+            current = getattr(module, name)
+            for key in [key for key in current if key not in table]:
+                del current[key]
+
+
+def _random_state() -> tuple[Any, ...]:
+    used = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    cuda = torch.cuda.get_rng_state_all() if used else None
+    return torch.get_rng_state(), cuda, random.getstate(), np.random.get_state()  # noqa: NPY002
+
+
+def _restore_random(saved: tuple[Any, ...]) -> None:
+    cpu, cuda, python, numpy = saved
+    torch.set_rng_state(cpu)
+    if cuda is not None:
+        torch.cuda.set_rng_state_all(cuda)
+    random.setstate(python)
+    np.random.set_state(numpy)  # noqa: NPY002

@@ -1,0 +1,142 @@
+"""Theoretical receptive fields: how much of the input one place of a feature map depends on.
+
+One pass on the meta device follows every operator: a convolution or pooling of kernel k and
+dilation d widens the field by (k - 1) d steps, concatenation and addition keep the widest, and
+everything else keeps it. Gates that pool over the whole map (squeeze-excitation) depend on
+everything; they are left out, as is usual. After Araujo, Norris and Sim, "Computing receptive
+fields of convolutional neural networks", Distill 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from vizkit.hooks import evaluating
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Field:
+    """The receptive field of a map's places, along one axis, in input pixels.
+
+    Attributes
+    ----------
+    size : int
+        Width of the field.
+    step : int
+        Distance between the fields of neighbouring places.
+    start : float
+        Left edge of the first place's field; negative where padding is inside it.
+    """
+
+    size: int = 1
+    step: int = 1
+    start: float = 0.0
+
+    def through(self, kernel: int, stride: int, padding: float, dilation: int) -> Field:
+        """Field after a sliding window of this kernel."""
+        reach = (kernel - 1) * dilation
+        return Field(
+            self.size + reach * self.step, self.step * stride, self.start - padding * self.step
+        )
+
+
+def fields(module: nn.Module, size: tuple[int, int]) -> dict[tuple[str, int], Field]:
+    """Compute the receptive field, along the height, of every module's output.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network.
+    size : tuple of (int, int)
+        Height and width of the input, in pixels.
+
+    Returns
+    -------
+    dict of (str, int) to Field
+        By module path and number of the call.
+    """
+    found: dict[tuple[str, int], Field] = {}
+    counts: dict[str, int] = {}
+    follower = _Follower()
+
+    def hook(path: str) -> Callable[..., None]:
+        def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            number = counts[path] = counts.get(path, -1) + 1
+            if isinstance(output, Tensor) and output in follower.fields:
+                found[path, number] = follower.fields[output]
+
+        return keep
+
+    with evaluating(module), torch.no_grad():
+        for path, submodule in module.named_modules():
+            submodule.register_forward_hook(hook(path))
+        tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        moved = {name: tensor.to("meta") for name, tensor in tensors.items()}
+        dtype = next((t.dtype for t in tensors.values() if t.is_floating_point()), torch.float32)
+        pixels = torch.zeros(1, 3, *size, dtype=dtype, device="meta")
+        follower.fields[pixels] = Field()
+        with follower:
+            functional_call(module, moved, (pixels,))
+    return found
+
+
+class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Carry each tensor's field along as operators make new tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.fields: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        known = [self.fields[t] for t in _tensors(args) if t in self.fields and not _is_gate(t)]
+        if known:
+            widest = max(known, key=lambda field: field.size)
+            window = _window(func, args)
+            field = widest.through(*window) if window else widest
+            for tensor in _tensors([result]):
+                self.fields[tensor] = field
+        return result
+
+
+def _tensors(values: Iterable[Any]) -> Iterable[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+
+
+def _is_gate(tensor: Tensor) -> bool:
+    return tensor.ndim == 4 and tuple(tensor.shape[-2:]) == (1, 1)
+
+
+def _window(func: Any, args: tuple[Any, ...]) -> tuple[int, int, float, int] | None:
+    """Kernel, stride, padding and dilation along the height, if the operator slides a window."""
+    packet = func.overloadpacket
+    if packet == aten.convolution and not args[6]:
+        weight = args[1]
+        return weight.shape[-2], args[3][0], args[4][0], args[5][0]
+    if packet in {aten.max_pool2d_with_indices, aten.avg_pool2d}:
+        kernel = args[1][0]
+        strides = args[2] if len(args) > 2 and args[2] else args[1]
+        padding = args[3][0] if len(args) > 3 else 0
+        dilation = args[4][0] if packet == aten.max_pool2d_with_indices and len(args) > 4 else 1
+        return kernel, strides[0], padding, dilation
+    return None

@@ -1,0 +1,394 @@
+"""Where a network can be read: its stages and layers, found without running real arithmetic.
+
+A stage is everything computed at one stride. timm models say where theirs end
+(``feature_info``); for any other network the calls of one forward pass on the meta device are
+followed. A family that has its own names for layers is one decorated function here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from vizkit.errors import InputError, VizkitError
+from vizkit.hooks import evaluating
+from vizkit.results import Tap, find_tap
+
+CONVOLUTIONS = (nn.Conv2d,)
+NORMS = (
+    nn.modules.batchnorm._NormBase,  # noqa: SLF001
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.LocalResponseNorm,
+)
+POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.FractionalMaxPool2d, nn.LPPool2d)
+ADAPTIVE_POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One module's run in a forward pass.
+
+    Attributes
+    ----------
+    path : str
+        Dotted path of the module.
+    module : nn.Module
+        The module.
+    number : int
+        Which call of this module, from 0.
+    before, after : tuple of int
+        Shapes of its first input and of its output.
+    leaf : bool
+        Whether it has no submodules.
+    size : tuple of (int, int)
+        Height and width of the network's input.
+    """
+
+    path: str
+    module: nn.Module
+    number: int
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    leaf: bool
+    size: tuple[int, int]
+
+    @property
+    def is_map(self) -> bool:
+        """Whether the output is a batch of two-dimensional maps of more than one place."""
+        return len(self.after) == 4 and self._axes(self.after)[:2] != (1, 1)
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether the output is (N, h, w, C)."""
+        return self._is_channels_last(self.after)
+
+    @property
+    def channels(self) -> int:
+        """Number of maps in the output."""
+        return self._axes(self.after)[2]
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """Height and width of the output's maps."""
+        return self._axes(self.after)[:2]
+
+    @property
+    def stride(self) -> int:
+        """Input pixels per step of the output, as the nearest power of two."""
+        return self._stride_of(self.after)
+
+    @property
+    def stride_before(self) -> int:
+        """The same of the input."""
+        return self._stride_of(self.before)
+
+    def tap(self, name: str, role: str) -> Tap:
+        """Describe the output as a tap."""
+        return Tap(
+            name, self.path, role, self.stride, self.channels, self.number, self.channels_last
+        )
+
+    def _stride_of(self, shape: tuple[int, ...]) -> int:
+        if len(shape) != 4:
+            return 1
+        return int(2 ** round(math.log2(self.size[0] / max(self._axes(shape)[0], 1))))
+
+    def _axes(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        if self._is_channels_last(shape):
+            return shape[1], shape[2], shape[3]
+        return shape[2], shape[3], shape[1]
+
+    def _is_channels_last(self, shape: tuple[int, ...]) -> bool:
+        if len(shape) != 4 or self.size[0] == self.size[1]:
+            return False
+        first, last, wanted = (math.log(a / b) for a, b in (shape[1:3], shape[2:4], self.size))
+        return abs(first - wanted) < 0.2 and abs(first - wanted) < abs(last - wanted)
+
+
+Family = Callable[[nn.Module, Sequence[Tap]], dict[str, str] | None]
+FAMILIES: dict[str, Family] = {}
+
+
+def family(function: Family) -> Family:
+    """Register a model family's own names for its layers.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a network and its layer taps; returns a dict from module path to layer name, or
+        None if the network is not of the family.
+
+    Returns
+    -------
+    callable
+        The function, unchanged.
+    """
+    FAMILIES[function.__name__] = function
+    return function
+
+
+@family
+def vgg(module: nn.Module, taps: Sequence[Tap]) -> dict[str, str] | None:
+    """Name VGG's layers as the paper does: ``conv1_1`` ... ``conv5_4``, ``pool1`` ... ``pool5``."""
+    features = getattr(module, "features", None)
+    if not type(module).__name__.startswith("VGG") or not isinstance(features, nn.Sequential):
+        return None
+    names, block, unit = {}, 1, 0
+    for index, layer in features.named_children():
+        if isinstance(layer, nn.Conv2d):
+            unit += 1
+        pool = isinstance(layer, nn.MaxPool2d)
+        names[f"features.{index}"] = f"pool{block}" if pool else f"conv{block}_{unit}"
+        if pool:
+            block, unit = block + 1, 0
+    return {tap.module: names[tap.module] for tap in taps if tap.module in names}
+
+
+def find_stages(model: Any, at: str | Sequence[str | Tap] = "stages") -> list[Tap]:
+    """Find where a network can be read.
+
+    Parameters
+    ----------
+    model : str, nn.Module or Classifier
+        The network; a name is loaded first.
+    at : "stages", "layers", or a list of names, paths or taps
+        ``"stages"``: the last map at each stride. ``"layers"``: every convolution with its
+        normalisation, activation and pooling, where each is read before the next begins. A
+        list gives exactly the taps named: stages, layers (``"conv3_2"``, ``"conv3_2:act"``)
+        or module paths.
+
+    Returns
+    -------
+    list of Tap
+        In forward order; for a list, in the order asked for.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, or the network has no two-dimensional feature maps.
+    """
+    module, size = _module_and_size(model)
+    if at == "stages":
+        known = getattr(model, "stages", None)
+        if isinstance(known, tuple):
+            return list(known)
+        return _stages(module, size)
+    if at == "layers":
+        return _layers(module, size)
+    if isinstance(at, str):
+        at = [at]
+    return _named(model, module, size, at)
+
+
+def trace(module: nn.Module, size: tuple[int, int], *, exact: bool = False) -> list[Call]:
+    """Follow one forward pass, on the meta device where the network allows it.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network.
+    size : tuple of (int, int)
+        Height and width of the input, in pixels.
+    exact : bool
+        Use this very size; otherwise a wider input, which tells channels from places.
+
+    Returns
+    -------
+    list of Call
+        In the order in which the modules finish.
+
+    Raises
+    ------
+    VizkitError
+        If the network cannot be run on a (1, 3, H, W) input.
+    """
+    # a wide input tells (N, C, h, w) from (N, h, w, C); some networks accept one size only
+    wide = size[0], size[1] + size[1] // 4
+    attempts: list[tuple[tuple[int, int], str | None]] = [(size, "meta"), (size, None)]
+    if not exact:
+        attempts.insert(0, (wide, "meta"))
+    failure: Exception | None = None
+    for attempt, device in attempts:
+        try:
+            return _trace_on(module, attempt, device)
+        except Exception as error:
+            failure = error
+    raise VizkitError(
+        f"{type(module).__name__} does not run on a (1, 3, {size[0]}, {size[1]}) input: {failure}"
+    ) from failure
+
+
+def _trace_on(module: nn.Module, size: tuple[int, int], device: str | None) -> list[Call]:
+    calls: list[Call] = []
+    counts: dict[str, int] = {}
+
+    def follow(path: str, submodule: nn.Module) -> Callable[..., None]:
+        leaf = next(submodule.children(), None) is None
+
+        def hook(_module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if not isinstance(output, Tensor) or not inputs or not isinstance(inputs[0], Tensor):
+                return
+            number = counts.get(path, 0)
+            counts[path] = number + 1
+            shapes = tuple(inputs[0].shape), tuple(output.shape)
+            calls.append(Call(path, submodule, number, *shapes, leaf, size))
+
+        return hook
+
+    with evaluating(module), torch.no_grad():
+        for path, submodule in module.named_modules():
+            submodule.register_forward_hook(follow(path, submodule))
+        tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        first = next(iter(tensors.values()), torch.empty(0))
+        dtype = first.dtype if first.is_floating_point() else torch.float32
+        pixels = torch.zeros(1, 3, *size, dtype=dtype, device=device or first.device)
+        if device is None:
+            module(pixels)
+        else:
+            moved = {name: tensor.to(device) for name, tensor in tensors.items()}
+            functional_call(module, moved, (pixels,))
+    return calls
+
+
+def _stages(module: nn.Module, size: tuple[int, int]) -> list[Tap]:
+    info = getattr(module, "feature_info", None)
+    modules = dict(module.named_modules())
+    entries = list(getattr(info, "info", info) or [])
+    if entries and all(entry.get("module") in modules for entry in entries):
+        return [
+            Tap(
+                f"stride{entry['reduction']}",
+                entry["module"],
+                role_of(modules[entry["module"]]) or "block",
+                entry["reduction"],
+                entry["num_chs"],
+            )
+            for entry in entries
+        ]
+    calls = trace(module, size)
+    steps = [call for call in calls if _is_small_step(call)]
+    owners = {call.path for call in steps}
+    # a stage ends with the last, outermost module that still works at its stride
+    ends = {call.stride: call for call in steps if not owners & set(_parents(call.path))}
+    if not ends:
+        raise InputError(f"{type(module).__name__} has no two-dimensional feature maps")
+    return [
+        call.tap(f"stride{stride}", role_of(call.module) or "block")
+        for stride, call in sorted(ends.items())
+    ]
+
+
+def _layers(module: nn.Module, size: tuple[int, int]) -> list[Tap]:
+    taps: list[Tap] = []
+    unit = ""
+    calls = trace(module, size)
+    for call in calls:
+        role = _layer_role(call, calls)
+        if role is None or not call.is_map:
+            continue
+        if role in {"conv", "pool"} or not unit:
+            unit = call.path
+        taps.append(call.tap(unit, role))
+        if role == "pool":
+            unit = ""
+    if not taps:
+        raise InputError(f"{type(module).__name__} has no convolutions")
+    for names in (function(module, taps) for function in FAMILIES.values()):
+        if names is not None:
+            return [replace(tap, name=names[tap.module]) for tap in taps if tap.module in names]
+    return taps
+
+
+def _named(
+    model: Any, module: nn.Module, size: tuple[int, int], wanted: Sequence[str | Tap]
+) -> list[Tap]:
+    modules = dict(module.named_modules())
+    known: tuple[Tap, ...] = tuple(find_stages(model))
+    calls: list[Call] = []
+    found = []
+    for key in wanted:
+        if isinstance(key, Tap):
+            found.append(key)
+            continue
+        if key not in modules and not any(key in (t.name, t.label) for t in known):
+            known = (*known, *_layers(module, size))
+        if key in modules and not any(key == tap.module for tap in known):
+            calls = calls or trace(module, size)
+            known = (*known, *(_tap_of(call) for call in calls if call.path == key))
+        found.append(find_tap(known, key))
+    return found
+
+
+def _tap_of(call: Call) -> Tap:
+    if not call.is_map:
+        raise InputError(f"{call.path!r} gives shape {call.after}, not two-dimensional maps")
+    return call.tap(call.path, role_of(call.module) or "block")
+
+
+def role_of(module: nn.Module) -> str | None:
+    """Name what a module computes.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Any module.
+
+    Returns
+    -------
+    str or None
+        ``"conv"``, ``"norm"``, ``"act"``, ``"pool"``, or None for anything else.
+    """
+    if isinstance(module, CONVOLUTIONS):
+        return "conv"
+    if isinstance(module, POOLS):
+        return "pool"
+    if isinstance(module, NORMS):
+        # timm's BatchNormAct2d normalises and activates in one
+        return "act" if isinstance(getattr(module, "act", None), nn.ReLU) else "norm"
+    return "act" if type(module).__module__.startswith(_ACTIVATION_HOMES) else None
+
+
+_ACTIVATION_HOMES = ("torch.nn.modules.activation", "timm.layers.activations")
+
+
+def _layer_role(call: Call, calls: Sequence[Call]) -> str | None:
+    parent, _, name = call.path.rpartition(".")
+    if name == "drop" and isinstance(call.module, nn.Identity):
+        # inside timm's BatchNormAct2d the Identity stands between normalisation and activation
+        owner = next((c.module for c in calls if c.path == parent), None)
+        return "norm" if isinstance(owner, NORMS) else None
+    return role_of(call.module) if call.leaf else None
+
+
+def _parents(path: str) -> list[str]:
+    parts = path.split(".")
+    return [".".join(parts[:n]) for n in range(1, len(parts))]
+
+
+def _is_small_step(call: Call) -> bool:
+    """Whether a module works at one stride: it shrinks its maps fourfold at most."""
+    if not call.path or len(call.before) != 4 or not call.is_map:
+        return False
+    if isinstance(call.module, ADAPTIVE_POOLS):
+        return False
+    return call.stride <= 4 * call.stride_before
+
+
+def _module_and_size(model: Any) -> tuple[nn.Module, tuple[int, int]]:
+    if isinstance(model, str):
+        from vizkit.models import as_classifier
+
+        model = as_classifier(model)
+    module = model if isinstance(model, nn.Module) else model.module
+    size = getattr(getattr(model, "transform", None), "size", None)
+    if size is None:
+        config = getattr(module, "pretrained_cfg", None) or {}
+        size = tuple(config.get("input_size", (3, 224, 224)))[1:]
+    return module, (int(size[0]), int(size[1]))
