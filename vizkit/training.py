@@ -186,7 +186,7 @@ class _Run:
         self.recipe, self.device = recipe, device
         self.steps = math.ceil(photos / recipe.batch_size)
         self.model = _network(recipe.arch, classes)
-        self.model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model.to(device).to(memory_format=torch.channels_last)
         decayed = [p for p in self.model.parameters() if p.ndim > 1]
         others = [p for p in self.model.parameters() if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(

@@ -122,7 +122,7 @@ def build(name: str, num_classes: int = 10) -> nn.Module:
     else:
         model = _build_vgg(name, num_classes)
     config = {**CONFIG, "architecture": name, "num_classes": num_classes}
-    model.pretrained_cfg = config  # type: ignore[assignment]  (timm keeps it there as a dict)
+    model.pretrained_cfg = config  # type: ignore[assignment]
     return model
 
 
