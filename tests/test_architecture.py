@@ -14,14 +14,14 @@ LAYERS = [
     {"errors"},
     {"results"},
     {"hooks"},
-    {"images", "stages", "checkpoints", "receptive"},
+    {"images", "stages", "checkpoints", "receptive", "growth"},
     {"zoo"},
     {"models"},
     {"forward"},
     {"attribution", "statistics", "prediction", "profiling", "evaluation", "training"},
     {"plots"},
     {"show"},
-    {"reports", "widgets"},
+    {"reports", "widgets", "benchmark"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,17 @@ class Seen:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def select(self, n: int) -> Seen:
+        """Return the same of image ``n`` alone."""
+        keep = slice(n, n + 1)
+        return Seen(
+            self.names[keep],
+            self.pixels[keep],
+            self.boxes[keep],
+            self.originals[keep],
+            self.transform,
+        )
 
 
 class TapMapping(Mapping[Tap, Tensor]):
@@ -187,6 +198,17 @@ class FeatureMaps(TapMapping):
     seen: Seen
     classes: tuple[str, ...] = ()
 
+    def select(self, n: int) -> FeatureMaps:
+        """Return the same of image ``n`` alone."""
+        keep = slice(n, n + 1)
+        return replace(
+            self,
+            _values={tap: maps[keep] for tap, maps in self.items()},
+            logits=self.logits[keep],
+            inputs=self.inputs[keep],
+            seen=self.seen.select(n),
+        )
+
     def to_frame(self) -> pd.DataFrame:
         """One row per tap: model, name, module, role, stride, channels, height, width, min, max."""
         rows = [
@@ -242,6 +264,21 @@ class Attributions:
     seen: Seen
     taps: tuple[Tap, ...] = ()
     classes: tuple[str, ...] = ()
+
+    def select(self, n: int) -> Attributions:
+        """Return the same of image ``n`` alone."""
+        keep = slice(n, n + 1)
+        return replace(
+            self,
+            values={
+                method: {key: maps[keep] for key, maps in stages.items()}
+                for method, stages in self.values.items()
+            },
+            targets=self.targets[keep],
+            probabilities=self.probabilities[keep],
+            inputs=self.inputs[keep],
+            seen=self.seen.select(n),
+        )
 
     def target_name(self, image: int, target: int) -> str:
         """Name of the class explained, or its number where names are unknown."""

@@ -30,7 +30,8 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 from tqdm.auto import tqdm
 
-from vizkit import zoo
+from vizkit import growth, zoo
+from vizkit.checkpoints import read_state_dict
 from vizkit.errors import InputError
 
 MEAN, STD = zoo.CONFIG["mean"], zoo.CONFIG["std"]
@@ -44,6 +45,9 @@ class Recipe:
     ----------
     arch : str
         ``demo/...`` or a timm architecture; always trained from scratch.
+    start : str
+        ``"ARCH=FILE"``: copy what fits, layer by layer name, from these safetensors weights of
+        another architecture (or the same); empty for a random start.
     phases : tuple of (int, int)
         Image size in pixels and number of epochs, in order (progressive resizing).
     batch_size : int
@@ -63,6 +67,7 @@ class Recipe:
     """
 
     arch: str
+    start: str = ""
     phases: tuple[tuple[int, int], ...] = ((64, 8), (96, 6), (128, 4))
     batch_size: int = 64
     learning_rate: float = 2e-3
@@ -186,6 +191,10 @@ class _Run:
         self.recipe, self.device = recipe, device
         self.steps = math.ceil(photos / recipe.batch_size)
         self.model = _network(recipe.arch, classes)
+        if recipe.start:
+            donor, _, file = recipe.start.partition("=")
+            state = read_state_dict(Path(file))
+            growth.inherit(self.model, _network(donor, classes), state)
         self.model.to(device).to(memory_format=torch.channels_last)
         decayed = [p for p in self.model.parameters() if p.ndim > 1]
         others = [p for p in self.model.parameters() if p.ndim <= 1]

@@ -1,0 +1,5 @@
+"""Run the command line with ``python -m vizkit``."""
+
+from vizkit.cli import main
+
+main()

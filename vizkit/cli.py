@@ -1,0 +1,323 @@
+"""The command line: parse, call the library, print. Results go to stdout, progress to stderr."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from vizkit.models import Classifier
+
+
+app = typer.Typer(
+    name="vizkit",
+    help="See inside image classifiers, stage by stage, and compare them fairly.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ModelsArg = Annotated[
+    str,
+    typer.Option(
+        "--models", "-m", help="Names, separated by commas: demo/vgg11_bn,torchvision/vgg16."
+    ),
+]
+ModelArgument = Annotated[
+    list[str],
+    typer.Argument(help="Models: demo/vgg16_bn, vgg16_bn, torchvision/vgg16."),
+]
+WeightsOption = Annotated[
+    str,
+    typer.Option("--weights", "-w", help="'default', 'none' (untrained), or a .pth/.safetensors."),
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON records instead of a table.")]
+DEFAULT_MODEL = "demo/vgg16_bn"
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from vizkit import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def report(
+    models: ModelsArg = "",
+    images: Annotated[
+        list[Path] | None, typer.Option("--images", "-i", help="A photo or folder; repeatable.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("report"),
+    weights: WeightsOption = "default",
+    device: DeviceOption = "auto",
+    channels: Annotated[int, typer.Option(help="Channels in each mosaic.")] = 16,
+    scale: Annotated[str, typer.Option(help="panel, stage, model or all.")] = "stage",
+    max_images: Annotated[int, typer.Option(help="Photos that get pictures of their own.")] = 8,
+) -> None:
+    """Write a report folder: predictions, feature maps, Grad-CAM, statistics, profile.
+
+    Without options: five bundled models on the bundled photos, offline.
+    """
+    from vizkit.reports import report as write
+
+    chosen = _load(_split(models), weights, device) if models else None
+    path = write(chosen, images or None, out, channels=channels, scale=scale, max_images=max_images)
+    typer.echo(path)
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Photos or folders.")],
+    models: ModelsArg = DEFAULT_MODEL,
+    k: Annotated[int, typer.Option("-k", help="Classes to list for each photo.")] = 5,
+    weights: WeightsOption = "default",
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Classify photos."""
+    import pandas as pd
+
+    from vizkit.prediction import predict as run
+
+    tables = [
+        run(model, images, k).assign(model=model.name)
+        for model in _load(_split(models), weights, device)
+    ]
+    _print(pd.concat(tables, ignore_index=True), as_json, first="model")
+
+
+@app.command()
+def attribute(
+    images: Annotated[list[Path], typer.Argument(help="Photos or folders.")],
+    models: ModelsArg = DEFAULT_MODEL,
+    methods: Annotated[str, typer.Option(help="Separated by commas.")] = "grad_cam",
+    target: Annotated[
+        str, typer.Option(help="A class name or index, or top5; by default the predicted class.")
+    ] = "",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Picture: .png, .pdf or .svg.")] = Path(
+        "attributions.png"
+    ),
+    theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
+    weights: WeightsOption = "default",
+    device: DeviceOption = "auto",
+) -> None:
+    """Draw which places of photos matter for a class, at every stage."""
+    from vizkit.show import show_attributions
+
+    wanted = int(target) if target.isdigit() else target or None
+    loaded = _load(_split(models), weights, device)
+    picture = show_attributions(loaded, images, _split(methods), wanted, theme=theme)
+    typer.echo(picture.save(out))
+
+
+@app.command()
+def stats(
+    images: Annotated[list[Path], typer.Argument(help="Photos or folders.")],
+    models: ModelsArg = DEFAULT_MODEL,
+    statistics: Annotated[str, typer.Option(help="Separated by commas; by default all.")] = "",
+    at: Annotated[str, typer.Option(help="stages, layers, or names separated by commas.")] = (
+        "stages"
+    ),
+    weights: WeightsOption = "default",
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Print statistics of every stage's feature maps over photos."""
+    from vizkit.statistics import describe
+
+    where = at if at in {"stages", "layers"} else _split(at)
+    loaded = _load(_split(models), weights, device)
+    found = describe(loaded, images, _split(statistics) or None, where)
+    for file, reason in found.failed.itertuples(index=False):
+        typer.echo(f"left out {file}: {reason}", err=True)
+    if as_json:
+        _print(found.frame, as_json)
+    else:
+        keys = ["model", "stride", "layer", "role"]
+        wide = found.frame.pivot_table(
+            index=keys, columns="statistic", values="value", sort=False
+        ).reset_index()
+        _print(wide, as_json)
+
+
+@app.command()
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="One folder of photos a class.")],
+    models: ModelsArg = DEFAULT_MODEL,
+    by_class: Annotated[bool, typer.Option("--by-class", help="One row a class.")] = False,
+    weights: WeightsOption = "default",
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure top-1 and top-5 accuracy, with the 95 % Wilson interval."""
+    from vizkit.evaluation import evaluate as run
+
+    _print(run(_load(_split(models), weights, device), folder, by_class), as_json)
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="Training photos, one folder a class.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; resumes there.")],
+    arch: Annotated[str, typer.Option(help="demo/... or a timm architecture.")] = "demo/vgg11_bn",
+    val: Annotated[Path | None, typer.Option(help="Photos to measure accuracy on.")] = None,
+    start: Annotated[
+        str, typer.Option(help="Copy layers from ARCH=FILE.safetensors, by layer name.")
+    ] = "",
+    phases: Annotated[
+        str, typer.Option(help="Image size x epochs, in order (progressive resizing).")
+    ] = "64x8,96x6,128x4",
+    batch_size: Annotated[int, typer.Option(help="Photos per step.")] = 32,
+    learning_rate: Annotated[float, typer.Option(help="Peak of warm-up and cosine.")] = 2e-3,
+    weight_decay: Annotated[float, typer.Option(help="AdamW's, on weight matrices.")] = 0.05,
+    label_smoothing: Annotated[float, typer.Option(help="Between 0 and 1.")] = 0.1,
+    min_crop: Annotated[float, typer.Option(help="Smallest share a random crop keeps.")] = 0.35,
+    mixed_precision: Annotated[bool, typer.Option(help="bfloat16 forward pass.")] = True,
+    seed: Annotated[int, typer.Option(help="Of initialisation, order and crops.")] = 0,
+    device: DeviceOption = "auto",
+    workers: Annotated[int, typer.Option(help="Processes that decode photos.")] = 1,
+) -> None:
+    """Train a classifier; writes log.csv, curve.png and model.safetensors, and can be resumed.
+
+    A run that was stopped goes on from its last finished epoch when called again.
+    """
+    from vizkit.plots import plot_training
+    from vizkit.training import Recipe
+    from vizkit.training import train as run
+
+    recipe = Recipe(
+        arch=arch,
+        start=start,
+        phases=_phases(phases),
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        label_smoothing=label_smoothing,
+        min_crop=min_crop,
+        mixed_precision=mixed_precision,
+        seed=seed,
+    )
+    log = run(recipe, data, out, val=val, device=device, workers=workers)
+    plot_training(log, title=arch).save(out / "curve.png")
+    typer.echo(out / "model.safetensors")
+
+
+@app.command()
+def profile(
+    models: ModelArgument,
+    size: Annotated[int, typer.Option(help="Input size in pixels; 0: the model's own.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Print parameters, GMACs, activations and receptive field of every stage."""
+    import pandas as pd
+
+    from vizkit.profiling import profile as run
+
+    loaded = _load([name for part in models for name in _split(part)], "none", "cpu")
+    _print(pd.concat([run(model, size or None) for model in loaded], ignore_index=True), as_json)
+
+
+@app.command("models")
+def list_models(
+    pattern: Annotated[str, typer.Argument(help="Such as '*vgg*' or 'demo/*'.")] = "*",
+    as_json: JsonOption = False,
+) -> None:
+    """List the models that can be loaded, with parameters and published accuracies."""
+    from vizkit.models import list_models as run
+
+    _print(run(pattern), as_json)
+
+
+@app.command()
+def lab(
+    folder: Annotated[Path, typer.Argument(help="Folder of notebooks.")] = Path("notebooks"),
+) -> None:
+    """Open the notebooks in JupyterLab, on this machine only, with a token."""
+    import subprocess
+
+    from vizkit.errors import InputError
+
+    if not folder.is_dir():
+        raise InputError(f"no such folder: {folder}")
+    command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", str(folder)]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+@app.command()
+def bench(
+    model: Annotated[str, typer.Option("--model", "-m", help="The model to run.")] = (
+        "demo/vgg16_bn"
+    ),
+    runs: Annotated[int, typer.Option(help="Interleaved repetitions.")] = 15,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Time capture, statistics and attribution against the plain passes, as ratios."""
+    from vizkit.benchmark import benchmark
+
+    _print(benchmark(model, runs=runs, threads=threads), as_json)
+
+
+def main() -> None:
+    """Run the command line: exit code 2 and one clear line on bad input."""
+    from vizkit.errors import VizkitError
+
+    try:
+        app()
+    except VizkitError as error:
+        typer.echo(f"vizkit: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("vizkit: stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+
+
+def _load(names: list[str], weights: str, device: str) -> list[Classifier]:
+    from vizkit.models import load
+
+    chosen = None if weights == "none" else weights
+    return [load(name, weights=chosen, device=device) for name in names]
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _phases(text: str) -> tuple[tuple[int, int], ...]:
+    from vizkit.errors import InputError
+
+    try:
+        pairs = [part.lower().split("x") for part in _split(text)]
+        found = tuple((int(size), int(epochs)) for size, epochs in pairs)
+    except ValueError:
+        found = ()
+    if not found or min(min(pair) for pair in found) < 1:
+        raise InputError(f"unknown phases {text!r}: write sizes and epochs such as 64x8,96x6")
+    return found
+
+
+def _print(frame: pd.DataFrame, as_json: bool, first: str | None = None) -> None:
+    if first:
+        frame = frame[[first, *frame.columns.drop(first)]]
+    if as_json:
+        typer.echo(frame.to_json(orient="records", indent=1))
+    else:
+        typer.echo(frame.to_string(index=False, na_rep="–", float_format=lambda v: f"{v:.4g}"))

@@ -1,0 +1,192 @@
+"""How often a network is right on a folder of labelled photos."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from vizkit.errors import InputError, unknown
+from vizkit.forward import captured_batches
+from vizkit.images import EXTENSIONS, Images, Photo
+from vizkit.models import Classifier, as_classifiers, imagenet_classes
+
+BATCH_SIZE = 64
+Z_95 = 1.959963984540054
+
+
+def evaluate(
+    model: str | nn.Module | Classifier | Sequence[Any] | dict[str, Any],
+    folder: str | Path,
+    by_class: bool = False,
+) -> pd.DataFrame:
+    """Measure top-1 and top-5 accuracy on a folder with one folder of photos a class.
+
+    Parameters
+    ----------
+    model : model, list of models, or dict of str to model
+        Names, modules or classifiers.
+    folder : str or Path
+        Its folders are named after classes (``golf ball``, ``golf_ball``) or ImageNet synsets
+        (``n03445777``).
+    by_class : bool
+        One row per model and class instead of one per model.
+
+    Returns
+    -------
+    DataFrame
+        model, n (photos counted), top1, top5 (fractions; top5 is NaN for fewer than six
+        classes), top1_error, top5_error, top1_low, top1_high (95 % Wilson interval), failed
+        (photos that could not be read), transform; with ``by_class`` also class.
+
+    Raises
+    ------
+    InputError
+        If the folder has no class folders, or one of them names no class of the model.
+    """
+    root = Path(folder).expanduser()
+    photos = _labelled(root)
+    rows = []
+    for classifier in as_classifiers(model):
+        wanted = _indices(classifier, sorted({label for _, label in photos}))
+        hits, failed = _hits(classifier, photos, wanted)
+        frame = pd.DataFrame(hits, columns=["class", "top1", "top5"])
+        groups = frame.groupby("class", sort=False) if by_class else [("all", frame)]
+        rows += [_row(classifier, str(name), group, failed) for name, group in groups]
+    table = pd.DataFrame(rows)
+    return table if by_class else table.drop(columns="class")
+
+
+def wilson(hits: int, n: int, z: float = Z_95) -> tuple[float, float]:
+    """Compute the Wilson score interval of a proportion.
+
+    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
+
+    Parameters
+    ----------
+    hits, n : int
+        Successes among trials.
+    z : float
+        Quantile of the normal distribution; the default gives 95 %.
+
+    Returns
+    -------
+    tuple of (float, float)
+        Lower and upper end, in [0, 1]; NaN for no trials.
+    """
+    if n == 0:
+        return math.nan, math.nan
+    share = hits / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _row(classifier: Classifier, name: str, hits: pd.DataFrame, failed: int) -> dict[str, Any]:
+    n = len(hits)
+    top1, top5 = hits["top1"].mean(), hits["top5"].mean()
+    low, high = wilson(int(hits["top1"].sum()), n)
+    return {
+        "model": classifier.name,
+        "class": name,
+        "n": n,
+        "top1": top1,
+        "top5": top5,
+        "top1_error": 1 - top1,
+        "top5_error": 1 - top5,
+        "top1_low": low,
+        "top1_high": high,
+        "failed": failed,
+        "transform": str(classifier.transform),
+    }
+
+
+def _hits(
+    classifier: Classifier, photos: list[tuple[Path, str]], wanted: dict[str, int]
+) -> tuple[list[tuple[str, float, float]], int]:
+    """Whether each photo's class is the first, and among the first five, of the network's."""
+    hits: list[tuple[str, float, float]] = []
+    failed = 0
+    with tqdm(total=len(photos), desc=classifier.name, unit="image") as bar:
+        for start in range(0, len(photos), BATCH_SIZE):
+            batch = photos[start : start + BATCH_SIZE]
+            readable, labels = _read(batch)
+            failed += len(batch) - len(labels)
+            for maps in captured_batches(classifier, readable, (), BATCH_SIZE):
+                targets = torch.tensor([wanted[label] for label in labels])
+                hits += zip(labels, *_ranks(maps.logits.float().cpu(), targets), strict=True)
+            bar.update(len(batch))
+    return hits, failed
+
+
+def _ranks(logits: Tensor, targets: Tensor) -> tuple[list[float], list[float]]:
+    top = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    right = top == targets[:, None]
+    first = right[:, 0].float().tolist()
+    among = right.any(dim=1).float().tolist()
+    return first, among if logits.shape[1] > 5 else [math.nan] * len(first)
+
+
+def _read(batch: list[tuple[Path, str]]) -> tuple[Images, list[str]]:
+    photos, labels = [], []
+    for path, label in batch:
+        try:
+            photos.append(Photo(path.name, image=Photo(path.name, path=path).rgb))
+        except InputError:
+            continue
+        labels.append(label)
+    return Images(tuple(photos)), labels
+
+
+def _labelled(root: Path) -> list[tuple[Path, str]]:
+    if not root.is_dir():
+        raise InputError(f"no such folder: {root}")
+    found = [
+        (path, folder.name)
+        for folder in sorted(root.iterdir())
+        if folder.is_dir()
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in EXTENSIONS and path.is_file()
+    ]
+    if not found:
+        raise InputError(f"{root} has no class folders with photos, such as {root.name}/church/")
+    return found
+
+
+def _indices(classifier: Classifier, folders: list[str]) -> dict[str, int]:
+    """Which output each class folder stands for."""
+    if not classifier.classes:
+        raise InputError(f"{classifier.name} has no class names: give them to load or wrap")
+    numbers = {_plain(name): i for i, name in reversed(list(enumerate(classifier.classes)))}
+    if classifier.classes == imagenet_classes():
+        # two pairs of ImageNet classes share a name (crane, maillot): synsets tell them apart
+        numbers |= {synset: i for i, synset in enumerate(_synsets())}
+    found = {}
+    for folder in folders:
+        name = folder if folder in numbers else _synsets().get(folder, folder)
+        key = name if name in numbers else _plain(name)
+        if key not in numbers:
+            shown = folder if name == folder else f"{folder} ({name})"
+            raise unknown(f"class folder of {classifier.name}", shown, classifier.classes, 12)
+        found[folder] = numbers[key]
+    return found
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", " ", name).strip().lower()
+
+
+@cache
+def _synsets() -> dict[str, str]:
+    """ImageNet-1k synset -> class name; timm ships the synsets, torchvision the names."""
+    from timm.data import ImageNetInfo
+
+    return dict(zip(ImageNetInfo().label_names(), imagenet_classes(), strict=True))

@@ -1,0 +1,17 @@
+"""Pictures of results. Nothing here runs a network."""
+
+from vizkit.plots.attributions import plot_attributions
+from vizkit.plots.curves import plot_statistics, plot_training
+from vizkit.plots.maps import plot_feature_maps
+from vizkit.plots.style import Picture
+from vizkit.plots.tables import plot_predictions, plot_profile
+
+__all__ = [
+    "Picture",
+    "plot_attributions",
+    "plot_feature_maps",
+    "plot_predictions",
+    "plot_profile",
+    "plot_statistics",
+    "plot_training",
+]

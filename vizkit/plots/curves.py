@@ -1,0 +1,189 @@
+"""Numbers against depth, and training curves."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from vizkit.errors import unknown
+from vizkit.plots import style
+from vizkit.plots.style import Picture, Theme
+from vizkit.results import StageStatistics
+
+DEFAULT = ("mean", "std", "sparsity", "dead", "energy")
+MARKERS = "osD^vP*X"
+
+
+def plot_statistics(
+    statistics: StageStatistics,
+    names: str | Sequence[str] | None = None,
+    *,
+    role: str | None = None,
+    theme: str = "light",
+    figsize: tuple[float, float] | None = None,
+) -> Picture:
+    """Draw statistics against depth, one line per model.
+
+    Models joined by name share a colour with their batch-normalised twin (``vgg11`` and
+    ``vgg11_bn``): the plain one is dashed with open markers.
+
+    Parameters
+    ----------
+    statistics : StageStatistics
+        Of stages (x is the stride) or layers (x is the layer).
+    names : str or sequence of str, optional
+        Which statistics, one panel each; by default mean, std, sparsity, dead and energy.
+    role : str, optional
+        Which role to draw; by default all of a stage statistic, ``"act"`` of a layer one.
+    theme : "light" or "dark"
+        Colours of the figure.
+    figsize : tuple of (float, float), optional
+        Width and height in inches.
+
+    Returns
+    -------
+    Picture
+        A matplotlib figure.
+
+    Raises
+    ------
+    InputError
+        If a statistic, role or theme is unknown.
+    """
+    look = style.theme_of(theme)
+    frame = statistics.frame
+    known = list(frame["statistic"].unique())
+    default = [name for name in DEFAULT if name in known]
+    wanted = [names] if isinstance(names, str) else list(names or default)
+    for name in wanted:
+        if name not in known:
+            raise unknown("statistic", name, known)
+    by_stage = bool(frame["layer"].str.fullmatch(r"stride\d+").all())
+    rows = _of_role(frame, role or (None if by_stage else "act"))
+    order = sorted(set(zip(rows["stride"], rows["layer"], strict=True)), key=_depth)
+    with style.drawing(look):
+        columns = min(3 if by_stage else 2, len(wanted))
+        lines = math.ceil(len(wanted) / columns)
+        size = figsize or ((3.7 if by_stage else 5.4) * columns, 2.75 * lines + 0.8)
+        figure = style.picture(look, size)
+        grid = figure.subplots(lines, columns, squeeze=False)
+        for axes, name in zip(grid.ravel(), wanted, strict=False):
+            _panel(axes, rows[rows["statistic"] == name], order, by_stage, look)
+            axes.set_title(statistics.units.get(name, name), fontsize=9.5)
+        for axes in grid.ravel()[len(wanted) :]:
+            axes.set_axis_off()
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper left", ncols=min(6, len(labels)))
+        photos = "1 image" if statistics.images == 1 else f"{statistics.images} images"
+        style.footnote(
+            figure, f"Over {photos}. Same colour: same depth; dashed: without batch normalisation."
+        )
+        figure.table = frame
+    return figure
+
+
+def plot_training(log: pd.DataFrame, *, title: str = "", theme: str = "light") -> Picture:
+    """Draw the loss and accuracy of a training run against its epochs.
+
+    Parameters
+    ----------
+    log : DataFrame
+        As `vizkit.train` returns and ``log.csv`` holds it.
+    title : str
+        Printed above.
+    theme : "light" or "dark"
+        Colours of the figure.
+
+    Returns
+    -------
+    Picture
+        A matplotlib figure.
+    """
+    look = style.theme_of(theme)
+    with style.drawing(look):
+        figure = style.picture(look, (8.4, 3.2))
+        left, right = figure.subplots(1, 2)
+        figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
+        left.plot(log["epoch"], log["loss"], color=look.series[0])
+        left.set(xlabel="epoch", ylabel="training loss")
+        measured = log.dropna(subset=["val_top1"])
+        right.plot(log["epoch"], log["train_top1"], color=look.series[0], label="training crops")
+        right.plot(
+            measured["epoch"], measured["val_top1"], "o-", color=look.series[1], label="validation"
+        )
+        right.set(xlabel="epoch", ylabel="top-1 accuracy", ylim=(0, 1))
+        right.legend(loc="lower right")
+        for axes in (left, right):
+            axes.grid(visible=True, axis="y")
+            _mark_sizes(axes, log)
+        figure.table = log
+    return figure
+
+
+def _mark_sizes(axes: Axes, log: pd.DataFrame) -> None:
+    starts = log[log["size"] != log["size"].shift()]
+    for epoch, size in zip(starts["epoch"], starts["size"], strict=True):
+        axes.axvline(epoch - 0.5, linewidth=0.6, linestyle=":", alpha=0.6)
+        axes.text(
+            epoch - 0.4, 0.99, f"{size} px", transform=axes.get_xaxis_transform(),
+            fontsize=7, va="top",
+        )  # fmt: skip
+
+
+def _panel(
+    axes: Axes, rows: pd.DataFrame, order: list[tuple[int, str]], by_stage: bool, look: Theme
+) -> None:
+    places = {layer: x for x, (_, layer) in enumerate(order)}
+    families = list(dict.fromkeys(_family(model) for model in rows["model"]))
+    for model, group in rows.groupby("model", sort=False):
+        family = families.index(_family(str(model)))
+        plain = not str(model).endswith("_bn") and f"{model}_bn" in set(rows["model"])
+        colour = look.series[family % len(look.series)]
+        points = sorted(zip(group["layer"].map(places), group["value"], strict=True))
+        axes.plot(
+            *zip(*points, strict=True),
+            color=colour,
+            linestyle="--" if plain else "-",
+            marker=MARKERS[family % len(MARKERS)],
+            markersize=4.5,
+            markerfacecolor=look.paper if plain else colour,
+            linewidth=1.5,
+            label=str(model),
+        )
+    values = rows["value"].to_numpy()
+    if values.min() > 0 and values.max() / values.min() > 100:
+        axes.set_yscale("log")
+    elif values.min() >= 0:
+        top = max(values.max() * 1.08, 1e-3)
+        axes.set_ylim(-0.03 * top, top)
+    labels = [str(stride) if by_stage else layer for stride, layer in order]
+    axes.set_xticks(
+        range(len(order)), labels, rotation=0 if by_stage else 90, fontsize=8 if by_stage else 7
+    )
+    if by_stage:
+        axes.set_xlabel("stride of the stage")
+    axes.grid(visible=True, axis="y")
+
+
+def _of_role(frame: pd.DataFrame, role: str | None) -> pd.DataFrame:
+    if role is None:
+        return frame
+    roles = frame["role"].unique()
+    if role not in roles:
+        raise unknown("role", role, roles)
+    return frame[frame["role"] == role]
+
+
+def _family(model: str) -> str:
+    return model.removesuffix("_bn")
+
+
+def _depth(place: tuple[int, str]) -> tuple[int, list[tuple[int, int | str]]]:
+    stride, layer = place
+    parts = [part for part in re.split(r"(\d+)", layer) if part]
+    # numbers by value, so that conv10 follows conv9
+    return stride, [(0, int(p)) if p.isdigit() else (1, p) for p in parts]

@@ -1,0 +1,219 @@
+"""How pictures look: two themes, colour maps that survive greyscale, and the figure class."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure, SubFigure
+
+from vizkit.errors import InputError, unknown
+
+SCALES = ("panel", "stage", "model", "all")
+SATURATED = 99.5
+DPI = 110
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of one theme.
+
+    Attributes
+    ----------
+    name : str
+        ``"light"`` or ``"dark"``.
+    paper, ink, faint, empty : str
+        Background, text, rules and separators, and the fill of missing cells.
+    sequential, diverging : str
+        Colour maps of values from zero up, and of signed values.
+    series : tuple of str
+        Line colours that stay apart for colour-blind readers (after Okabe and Ito).
+    """
+
+    name: str
+    paper: str
+    ink: str
+    faint: str
+    empty: str
+    sequential: str
+    diverging: str
+    series: tuple[str, ...]
+
+
+THEMES = {
+    "light": Theme(
+        "light", "#ffffff", "#1d2330", "#c9ced8", "#f0f2f5", "viridis", "RdBu_r",
+        ("#0072b2", "#d55e00", "#009e73", "#9a5b9c", "#a67c00", "#3f3f3f", "#4aa3df"),
+    ),
+    "dark": Theme(
+        "dark", "#14171f", "#e4e8f0", "#454c5c", "#20252f", "viridis", "berlin",
+        ("#56b4e9", "#ff9e4a", "#3fd0a4", "#d99bd6", "#e8d04a", "#b9bec9", "#7f9cf5"),
+    ),
+}  # fmt: skip
+
+
+class Picture(Figure):
+    """A matplotlib figure that shows itself once, saves safely and knows its numbers.
+
+    It is no part of pyplot's state, so nothing is shown twice and nothing stays open.
+    """
+
+    table: pd.DataFrame
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", metadata={"Software": None})
+        return buffer.getvalue()
+
+    def save(self, path: str | Path, **options: Any) -> Path:
+        """Write the figure; the ending decides the format (png, pdf, svg).
+
+        Parameters
+        ----------
+        path : str or Path
+            Replaced in one step; its folder must exist.
+        **options
+            As for matplotlib's ``savefig``.
+
+        Returns
+        -------
+        Path
+            The file. The same figure gives the same bytes.
+        """
+        target = Path(path).expanduser()
+        kind = target.suffix.lstrip(".").lower()
+        stamps = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+        if kind not in stamps:
+            raise unknown("figure format", kind, stamps)
+        if not target.parent.is_dir():
+            raise InputError(f"no such folder: {target.parent}")
+        partial = target.with_name(f".{target.name}.partial")
+        with mpl.rc_context({"svg.hashsalt": "vizkit", "svg.fonttype": "none"}):
+            self.savefig(partial, format=kind, **{"metadata": stamps[kind], **options})
+        partial.replace(target)
+        return target
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the numbers behind the picture."""
+        return self.table
+
+
+def theme_of(theme: str) -> Theme:
+    """Find a theme by name."""
+    if theme not in THEMES:
+        raise unknown("theme", theme, THEMES)
+    return THEMES[theme]
+
+
+@contextmanager
+def drawing(theme: Theme) -> Iterator[None]:
+    """Draw inside with a theme's colours, whatever the user's own matplotlib settings."""
+    colours: dict[Any, Any] = {
+        "text.color": theme.ink,
+        "axes.labelcolor": theme.ink,
+        "axes.edgecolor": theme.faint,
+        "axes.facecolor": theme.paper,
+        "axes.titlecolor": theme.ink,
+        "xtick.color": theme.ink,
+        "ytick.color": theme.ink,
+        "figure.facecolor": theme.paper,
+        "grid.color": theme.faint,
+        "legend.frameon": False,
+    }
+    sizes: dict[Any, Any] = {
+        "font.family": "DejaVu Sans",
+        "font.size": 9,
+        "axes.titlesize": 9,
+        "axes.labelsize": 9,
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "legend.fontsize": 8.5,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "grid.linewidth": 0.6,
+        "grid.alpha": 0.6,
+        "axes.unicode_minus": True,
+    }
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update({**colours, **sizes})
+        yield
+
+
+def picture(theme: Theme, figsize: tuple[float, float]) -> Picture:
+    """Start an empty figure, in inches, outside pyplot."""
+    figure = Picture(figsize=figsize, dpi=DPI, layout="constrained", facecolor=theme.paper)
+    engine: Any = figure.get_layout_engine()
+    engine.set(h_pad=0.06, w_pad=0.05)
+    return figure
+
+
+def blocks(figure: Picture, ratios: Sequence[float]) -> list[SubFigure]:
+    """Cut a figure into blocks, one below the other, of these relative heights."""
+    panels: Any = figure.subfigures(len(ratios), 1, height_ratios=list(ratios), squeeze=False)
+    return list(panels[:, 0])
+
+
+def check_scale(scale: str) -> None:
+    """Raise if a scale is not one of `SCALES`."""
+    if scale not in SCALES:
+        raise unknown("scale", scale, SCALES)
+
+
+def norm_of(values: Sequence[np.ndarray]) -> Normalize:
+    """Tie colours to values: from zero up, or symmetric about zero where any is negative.
+
+    The top is the 99.5th percentile of the absolute values, so that one outlier does not
+    darken the rest; colour bars show by an arrow that brighter values saturate.
+    """
+    flat = np.concatenate([np.asarray(v, dtype=np.float64).ravel() for v in values])
+    if not np.isfinite(flat).all():
+        raise InputError("cannot draw NaN or infinity: the values are not finite")
+    top = float(np.percentile(np.abs(flat), SATURATED)) or float(np.abs(flat).max()) or 1.0
+    return Normalize(-top if flat.min() < 0 else 0.0, top, clip=False)
+
+
+def colour_map(norm: Normalize, theme: Theme) -> str:
+    """Choose the map that fits a norm: diverging if it has negative values."""
+    return theme.diverging if (norm.vmin or 0) < 0 else theme.sequential
+
+
+def bare(axes: Axes) -> Axes:
+    """Take ticks and frame away, for photos and maps."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return axes
+
+
+def empty_cell(axes: Axes, theme: Theme, text: str) -> None:
+    """Draw a cell that has nothing to show, and say so."""
+    bare(axes).set_facecolor(theme.empty)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_box_aspect(1)
+    axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=8, alpha=0.7, wrap=True)
+
+
+def shortened(name: str, most: int = 22) -> str:
+    """Cut a long name in the middle, so that it fits a title. Dollar signs stay text."""
+    name = name.replace("$", r"\$")
+    if len(name) <= most:
+        return name
+    half = (most - 1) // 2
+    return f"{name[:half]}…{name[-half:]}"
+
+
+def footnote(figure: Figure | SubFigure, text: str) -> None:
+    """Print what a reader must know to read the colours, below the figure."""
+    figure.supxlabel(text, fontsize=8, x=0.01, ha="left", alpha=0.8)

@@ -1,0 +1,152 @@
+"""One call from model and images to a picture: run, then draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from vizkit.attribution import attribute
+from vizkit.forward import capture
+from vizkit.images import as_images
+from vizkit.models import Classifier, as_classifiers
+from vizkit.plots import Picture, plot_attributions, plot_feature_maps, plot_statistics
+from vizkit.results import Tap
+from vizkit.statistics import describe
+
+Models = str | nn.Module | Classifier | Sequence[Any] | dict[str, Any]
+
+
+def show_feature_maps(
+    model: Models,
+    images: object,
+    at: str | Sequence[str | Tap] = "stages",
+    *,
+    channels: int | Sequence[int] = 16,
+    scale: str = "stage",
+    theme: str = "light",
+    figsize: tuple[float, float] | None = None,
+) -> Picture:
+    """Show the feature maps of a network, a mosaic of channels per stage.
+
+    Parameters
+    ----------
+    model : model, list of models, or dict of str to model
+        Names, modules or classifiers.
+    images : path, folder, PIL image, array, tensor, Images, or a list of these
+        Every image becomes a block of the figure.
+    at : "stages", "layers", or a list of names, paths or taps
+        Where to read; see `vizkit.find_stages`.
+    channels : int or sequence of int
+        How many channels of each tap (those with the most energy), or which.
+    scale : "panel", "stage", "model" or "all"
+        What shares one colour scale; printed on the figure.
+    theme : "light" or "dark"
+        Colours of the figure.
+    figsize : tuple of (float, float), optional
+        Width and height in inches.
+
+    Returns
+    -------
+    Picture
+        A matplotlib figure with ``.save(path)`` and ``.to_frame()``; a notebook shows it once.
+
+    Raises
+    ------
+    InputError
+        If an image, tap or option cannot be used.
+    """
+    photos = as_images(images)
+    maps = [capture(each, photos, at) for each in as_classifiers(model)]
+    return plot_feature_maps(maps, channels=channels, scale=scale, theme=theme, figsize=figsize)
+
+
+def show_attributions(
+    models: Models,
+    images: object,
+    methods: str | Sequence[str] = "grad_cam",
+    targets: Any = None,
+    stages: str | Sequence[str | Tap] | None = None,
+    *,
+    scale: str = "panel",
+    overlay: float = 0.8,
+    theme: str = "light",
+    figsize: tuple[float, float] | None = None,
+    **options: Any,
+) -> Picture:
+    """Show what matters for a class, at every stage of one or more networks.
+
+    Parameters
+    ----------
+    models : model, list of models, or dict of str to model
+        Each becomes a row (for each method and class).
+    images : path, folder, PIL image, array, tensor, Images, or a list of these
+        Every image becomes a block of the figure.
+    methods, targets, stages, **options
+        As for `vizkit.attribute`.
+    scale : "panel", "stage", "model" or "all"
+        What shares one colour scale; printed on the figure.
+    overlay : float
+        Opacity of the largest values over the photo, in [0, 1].
+    theme : "light" or "dark"
+        Colours of the figure.
+    figsize : tuple of (float, float), optional
+        Width and height in inches.
+
+    Returns
+    -------
+    Picture
+        A matplotlib figure with ``.save(path)`` and ``.to_frame()``; a notebook shows it once.
+
+    Raises
+    ------
+    InputError
+        If an image, method, target or option cannot be used.
+    """
+    photos = as_images(images)
+    found = [
+        attribute(each, photos, methods, targets, stages, **options)
+        for each in as_classifiers(models)
+    ]
+    return plot_attributions(found, scale=scale, overlay=overlay, theme=theme, figsize=figsize)
+
+
+def show_statistics(
+    models: Models,
+    images: object,
+    statistics: str | Sequence[str] | None = None,
+    at: str | Sequence[str | Tap] = "stages",
+    *,
+    theme: str = "light",
+    figsize: tuple[float, float] | None = None,
+) -> Picture:
+    """Show statistics of the feature maps against depth, one line per network.
+
+    Parameters
+    ----------
+    models : model, list of models, or dict of str to model
+        Each becomes a line.
+    images : path, folder, PIL image, array, tensor, Images, or a list of these
+        What the statistics are taken over.
+    statistics : str or list of str, optional
+        Names as in `vizkit.describe`; by default mean, std, sparsity, dead and energy.
+    at : "stages", "layers", or a list of names, paths or taps
+        Where to read.
+    theme : "light" or "dark"
+        Colours of the figure.
+    figsize : tuple of (float, float), optional
+        Width and height in inches.
+
+    Returns
+    -------
+    Picture
+        A matplotlib figure with ``.save(path)`` and ``.to_frame()``; a notebook shows it once.
+
+    Raises
+    ------
+    InputError
+        If an image, statistic or option cannot be used.
+    """
+    found = describe(models, images, statistics, at)
+    return plot_statistics(found, statistics, theme=theme, figsize=figsize)
