@@ -165,18 +165,17 @@ def _indices(classifier: Classifier, folders: list[str]) -> dict[str, int]:
     """Which output each class folder stands for."""
     if not classifier.classes:
         raise InputError(f"{classifier.name} has no class names: give them to load or wrap")
-    numbers = {_plain(name): i for i, name in reversed(list(enumerate(classifier.classes)))}
-    if classifier.classes == imagenet_classes():
-        # two pairs of ImageNet classes share a name (crane, maillot): synsets tell them apart
-        numbers |= {synset: i for i, synset in enumerate(_synsets())}
+    # exact names win over those that differ in case only ("Cardigan" is a dog in ImageNet)
+    exact = {name: i for i, name in enumerate(classifier.classes)}
+    numbers = {_plain(name): i for name, i in exact.items()} | exact
     found = {}
     for folder in folders:
-        name = folder if folder in numbers else _synsets().get(folder, folder)
-        key = name if name in numbers else _plain(name)
-        if key not in numbers:
+        name = _synsets().get(folder, folder)
+        index = numbers.get(name, numbers.get(_plain(name)))
+        if index is None:
             shown = folder if name == folder else f"{folder} ({name})"
             raise unknown(f"class folder of {classifier.name}", shown, classifier.classes, 12)
-        found[folder] = numbers[key]
+        found[folder] = index
     return found
 
 

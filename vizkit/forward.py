@@ -89,7 +89,7 @@ def captured_batches(
     for batch in images.batches(size):
         inputs, seen = prepare(batch, classifier.transform)
         inputs = to_network(inputs, classifier)
-        with torch.no_grad(), recorded(classifier.module, taps, inputs) as (recorder, logits):
+        with recorded(classifier.module, taps, inputs) as (recorder, logits):
             outputs = {tap: recorder.outputs[tap] for tap in ran(taps, recorder)}
         yield FeatureMaps(
             model=classifier.name,
@@ -121,7 +121,7 @@ def recorded(
     inputs : Tensor of shape (N, 3, H, W)
         What to feed it.
     detach : bool
-        False keeps the autograd graph.
+        Plain values, without a graph; False keeps the autograd graph.
     cut : bool
         Begin the graph at the first tap.
 
@@ -132,11 +132,12 @@ def recorded(
     logits : Tensor of shape (N, K)
         The network's output.
     """
-    with evaluating(module):
+    with evaluating(module), torch.set_grad_enabled(not detach):
         cloned = _OVERWRITTEN.get(module, frozenset())
         while True:
             with recording(module, taps, detach=detach, always_clone=cloned, cut=cut) as recorder:
-                logits = _logits(module(inputs))
+                # a copy, because the network may change its input too
+                logits = _logits(module(inputs.clone()))
             try:
                 recorder.check()
             except OverwrittenError as error:
@@ -163,8 +164,8 @@ def ran(taps: Sequence[Tap], recorder: Recorder) -> list[Tap]:
 
 
 def to_network(inputs: Tensor, classifier: Classifier) -> Tensor:
-    """Move inputs to a network's device and type."""
-    return inputs.to(device=classifier.device, dtype=classifier.dtype)
+    """Move inputs to a network's device and type, off any graph that they are part of."""
+    return inputs.detach().to(device=classifier.device, dtype=classifier.dtype)
 
 
 def joined(parts: tuple[Seen, ...]) -> Seen:

@@ -19,8 +19,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from vizkit.errors import VizkitError
+from vizkit.errors import InputError, VizkitError
 from vizkit.results import Tap
 
 _LOCKS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
@@ -66,9 +67,10 @@ def evaluating(module: nn.Module) -> Iterator[None]:
                 _restore_gradients, [(p, p.requires_grad, p.grad) for p in module.parameters()]
             )
             undo.callback(
-                _restore_buffers, [(b, b.detach().clone(), version_of(b)) for b in module.buffers()]
+                _restore_buffer_values,
+                [(b, b.detach().clone(), version_of(b)) for b in module.buffers()],
             )
-            undo.callback(_restore_hooks, [(m, _hooks(m)) for m in module.modules()])
+            undo.callback(_restore_tables, [(m, _tables(m)) for m in module.modules()])
             undo.callback(_restore_random, _random_state())
             for submodule in module.modules():
                 submodule.training = False
@@ -111,27 +113,15 @@ class Recorder:
         if changed:
             raise OverwrittenError(changed)
 
-    def keep(self, path: str, output: Any) -> Tensor | None:
+    def keep(self, path: str, output: Any) -> Any:
         """Record a module's output; return what the network shall go on with instead, if any."""
         call = self._calls.get(path, 0)
         self._calls[path] = call + 1
-        replacement = None
+        given = output
         for tap in self.taps:
             if tap.module == path and tap.call == call:
-                tensor = _as_tensor(output, tap)
-                if self.cut and not tensor.requires_grad:
-                    # the graph starts here: what lies before needs no gradient
-                    tensor = tensor.detach().requires_grad_()
-                    # a copy, because a leaf may not be worked on in place
-                    replacement = tensor.clone()
-                kept = tensor.detach() if self.detach else tensor
-                if tap.channels_last:
-                    kept = kept.movedim(-1, 1)
-                self.outputs[tap] = kept
-                self._versions[tap] = version_of(kept)
-                if tap in self.always_clone:
-                    replacement = tensor.clone()
-        return replacement
+                output = self._record(tap, output)
+        return None if output is given else output
 
     def spare(self, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """Hand a module that works in place a copy of its input, if the input was recorded."""
@@ -140,6 +130,22 @@ class Recorder:
         storage = inputs[0].untyped_storage().data_ptr()
         recorded = (out.untyped_storage().data_ptr() for out in self.outputs.values())
         return (inputs[0].clone(), *inputs[1:]) if storage in recorded else None
+
+    def _record(self, tap: Tap, output: Any) -> Any:
+        """Record one tap; return what the network goes on with."""
+        maps = _as_maps(output, tap)
+        if self.cut and not maps.requires_grad:
+            # the graph starts here: what lies before needs no gradient
+            maps = maps.detach().requires_grad_()
+        self.outputs[tap] = maps.detach() if self.detach else maps
+        self._versions[tap] = version_of(maps)
+        # a leaf of the graph may not be worked on in place, and a transposed view is no node of it
+        leaf = maps.is_leaf and maps.requires_grad
+        view = tap.channels_last and not self.detach
+        if not (leaf or view or tap in self.always_clone):
+            return output
+        copy = maps.clone()
+        return copy.movedim(1, -1) if tap.channels_last else copy
 
 
 @contextmanager
@@ -193,16 +199,61 @@ def recording(
         yield recorder
 
 
+def blank(
+    module: nn.Module, size: tuple[int, int], device: torch.device | str | None = None
+) -> Tensor:
+    """Make a black input.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network whose type, and device unless another is given, the input shall have.
+    size : tuple of (int, int)
+        Height and width, in pixels.
+    device : torch.device or str, optional
+        ``"meta"`` for `dry_run` without arithmetic.
+
+    Returns
+    -------
+    Tensor of shape (1, 3, H, W)
+        Zeros.
+    """
+    first = next((t for t in _tensors(module).values() if t.is_floating_point()), torch.empty(0))
+    return torch.zeros(1, 3, *size, dtype=first.dtype, device=device or first.device)
+
+
+def dry_run(module: nn.Module, pixels: Tensor) -> None:
+    """Run a network only for what its hooks see; use inside `evaluating`.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network.
+    pixels : Tensor of shape (1, 3, H, W)
+        From `blank`. On the meta device, the network runs there too: shapes, no arithmetic.
+    """
+    with torch.no_grad():
+        if pixels.is_meta:
+            moved = {name: tensor.to("meta") for name, tensor in _tensors(module).items()}
+            functional_call(module, moved, (pixels,))
+        else:
+            module(pixels)
+
+
 def version_of(tensor: Tensor) -> int:
-    """Count the in-place changes that a tensor has seen."""
-    return tensor._version  # noqa: SLF001  (PyTorch has no public name for it)
+    """Count the in-place changes that a tensor has seen; inference tensors do not count."""
+    return 0 if tensor.is_inference() else tensor._version  # noqa: SLF001  (it has no public name)
 
 
-def _as_tensor(output: Any, tap: Tap) -> Tensor:
-    if isinstance(output, Tensor):
-        return output
-    kind = type(output).__name__
-    raise VizkitError(f"{tap.module!r} returns a {kind}, not a tensor: choose a module inside it")
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def _as_maps(output: Any, tap: Tap) -> Tensor:
+    if isinstance(output, Tensor) and output.ndim == 4:
+        return output.movedim(-1, 1) if tap.channels_last else output
+    kind = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    raise InputError(f"{tap.module!r} returns {kind}, not feature maps (N, C, h, w)")
 
 
 def _lock_of(module: nn.Module) -> threading.RLock:
@@ -251,18 +302,21 @@ def _restore_flags(saved: list[tuple[nn.Module, bool]]) -> None:
 
 def _restore_gradients(saved: list[tuple[nn.Parameter, bool, Tensor | None]]) -> None:
     for parameter, requires_grad, gradient in saved:
-        parameter.requires_grad_(requires_grad)
+        with torch.inference_mode(parameter.is_inference()):
+            parameter.requires_grad_(requires_grad)
         parameter.grad = gradient
 
 
-def _restore_buffers(saved: list[tuple[Tensor, Tensor, int]]) -> None:
+def _restore_buffer_values(saved: list[tuple[Tensor, Tensor, int]]) -> None:
     for buffer, value, version in saved:
-        if version_of(buffer) != version:
-            with torch.no_grad():
+        if version_of(buffer) != version or buffer.is_inference():
+            with torch.no_grad(), torch.inference_mode(buffer.is_inference()):
                 buffer.copy_(value)
 
 
-_HOOK_TABLES = (
+# what a forward pass may add to, take from or put another object into: buffers and hooks
+_TABLES = (
+    "_buffers",
     "_forward_hooks",
     "_forward_pre_hooks",
     "_forward_hooks_with_kwargs",
@@ -273,16 +327,17 @@ _HOOK_TABLES = (
 )
 
 
-def _hooks(module: nn.Module) -> dict[str, dict[int, Any]]:
-    return {name: dict(getattr(module, name)) for name in _HOOK_TABLES if hasattr(module, name)}
+def _tables(module: nn.Module) -> dict[str, dict[Any, Any]]:
+    return {name: dict(getattr(module, name)) for name in _TABLES if hasattr(module, name)}
 
 
-def _restore_hooks(saved: list[tuple[nn.Module, dict[str, dict[int, Any]]]]) -> None:
+def _restore_tables(saved: list[tuple[nn.Module, dict[str, dict[Any, Any]]]]) -> None:
     for module, tables in saved:
         for name, table in tables.items():
             current = getattr(module, name)
-            for key in [key for key in current if key not in table]:
+            for key in current.keys() - table.keys():
                 del current[key]
+            current.update(table)
 
 
 def _random_state() -> tuple[Any, ...]:

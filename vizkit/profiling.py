@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import nn
-from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from vizkit.errors import InputError
-from vizkit.hooks import evaluating
+from vizkit.hooks import blank, dry_run, evaluating
 from vizkit.models import Classifier, as_classifier
 from vizkit.receptive import fields as receptive_fields
+from vizkit.results import Tap
 from vizkit.stages import Call, trace
 
 
@@ -32,11 +35,11 @@ def profile(
     Returns
     -------
     DataFrame
-        One row per stage, one for the head and one for the total: model, stage, stride, params,
-        gmacs (1e9 multiply-accumulates of convolutions and linear layers for one image, timm's
-        convention), activations (1e6 elements of convolution and linear outputs), channels,
-        height and width of the stage's map, receptive_field (theoretical, in input pixels, of
-        the longest path; NaN for the head).
+        One row per stage, one for the head, one for parameters that do not run (if any) and one
+        for the total: model, stage, stride, channels, height and width of the stage's map,
+        params, gmacs (1e9 multiply-accumulates of convolutions and matrix products for one
+        image, timm's convention), activations (1e6 elements of convolution and linear outputs),
+        receptive_field (theoretical, in input pixels, of all paths together; NaN for the head).
 
     Raises
     ------
@@ -44,46 +47,50 @@ def profile(
         If the size is not positive.
     """
     classifier = as_classifier(model)
-    height, width = _size(classifier, size)
-    calls = trace(classifier.module, (height, width), exact=True)
-    macs = _macs(classifier.module, (height, width))
-    ends = _last_calls(classifier, calls)
-    fields = receptive_fields(classifier.module, (height, width))
+    module, shape = classifier.module, _size(classifier, size)
+    calls = trace(module, shape, exact=True)
+    device = calls[-1].device
+    macs = _macs(module, shape, device)
+    fields = receptive_fields(module, shape, device)
+    counted: set[int] = set()
     rows = []
     start = 0
-    counted: set[int] = set()
-    names = [tap.name for tap in classifier.stages]
-    for position, end in enumerate([*ends, len(calls) - 1]):
-        part = calls[start : end + 1]
+    for tap, end in _ends(classifier, calls):
+        part, last = calls[start : end + 1], calls[end]
+        before = macs[calls[start - 1].key] if start else 0
         start = end + 1
-        head = position == len(ends)
-        tap = None if head else classifier.stages[position]
-        last = calls[end]
         rows.append(
             {
-                "model": classifier.name,
-                "stage": "head" if tap is None else names[position],
-                "stride": float("nan") if tap is None else tap.stride,
+                **_place(tap, last),
                 "params": sum(_own_parameters(call.module, counted) for call in part),
-                "gmacs": sum(macs.get(call.path, 0) for call in _first_calls(part)) / 1e9,
+                "gmacs": (macs[last.key] - before) / 1e9,
                 "activations": sum(_activations(call) for call in part) / 1e6,
-                "channels": last.after[1] if tap is None else tap.channels,
-                "height": 1 if tap is None else last.map_size[0],
-                "width": 1 if tap is None else last.map_size[1],
-                "receptive_field": float("nan")
-                if tap is None
-                else fields[tap.module, tap.call].size,
+                "receptive_field": fields[last.key].size if tap else math.nan,
             }
         )
-    frame = pd.DataFrame(rows)
-    total = {
-        "model": classifier.name,
-        "stage": "total",
-        "params": sum(p.numel() for p in classifier.module.parameters()),
-        "gmacs": frame["gmacs"].sum(),
-        "activations": frame["activations"].sum(),
+    unused = sum(_own_parameters(submodule, counted) for submodule in module.modules())
+    if unused:
+        rows.append({"stage": "unused", "params": unused, "gmacs": 0.0, "activations": 0.0})
+    frame = pd.DataFrame(rows, columns=list(rows[0]))
+    total = {"stage": "total", **frame[["params", "gmacs", "activations"]].sum()}
+    frame = pd.concat([frame, pd.DataFrame([total]).astype({"params": int})], ignore_index=True)
+    frame.insert(0, "model", classifier.name)
+    return frame
+
+
+def _place(tap: Tap | None, last: Call) -> dict[str, Any]:
+    """Which stage, and the shape of the map it ends with; the head ends with the logits."""
+    if tap is None:
+        channels, height, width = last.after[1], 1, 1
+    else:
+        channels, (height, width) = last.channels, last.map_size
+    return {
+        "stage": tap.name if tap else "head",
+        "stride": tap.stride if tap else math.nan,
+        "channels": channels,
+        "height": height,
+        "width": width,
     }
-    return pd.concat([frame, pd.DataFrame([total])], ignore_index=True)
 
 
 def _size(classifier: Classifier, size: int | tuple[int, int] | None) -> tuple[int, int]:
@@ -94,34 +101,32 @@ def _size(classifier: Classifier, size: int | tuple[int, int] | None) -> tuple[i
     return int(chosen[0]), int(chosen[1])
 
 
-def _macs(module: nn.Module, size: tuple[int, int]) -> dict[str, int]:
+def _macs(
+    module: nn.Module, size: tuple[int, int], device: torch.device
+) -> dict[tuple[str, int], int]:
+    """Multiply-accumulates done when a module finishes, by module path and number of the call."""
     counter = FlopCounterMode(display=False)
-    tensors: dict[str, Any] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    moved = {
-        name: torch.empty_like(tensor, device="meta", dtype=torch.float32)
-        if tensor.is_floating_point()
-        else tensor.to("meta")
-        for name, tensor in tensors.items()
-    }
-    with evaluating(module), torch.no_grad(), counter:
-        functional_call(module, moved, (torch.zeros(1, 3, *size, device="meta"),))
-    prefix = type(module).__name__ + "."
-    return {
-        name.removeprefix(prefix): sum(by_operator.values()) // 2
-        for name, by_operator in counter.get_flop_counts().items()
-    }
+    done: dict[tuple[str, int], int] = {}
+
+    def hook(path: str) -> Callable[..., None]:
+        numbers = count()
+        return lambda *_: done.update({(path, next(numbers)): counter.get_total_flops() // 2})
+
+    with evaluating(module), counter:
+        for path, submodule in module.named_modules():
+            submodule.register_forward_hook(hook(path))
+        dry_run(module, blank(module, size, device))
+    return done
 
 
-def _last_calls(classifier: Classifier, calls: list[Call]) -> list[int]:
-    wanted = {(tap.module, tap.call) for tap in classifier.stages}
-    found = [i for i, call in enumerate(calls) if (call.path, call.number) in wanted]
-    if len(found) != len(wanted):
-        raise InputError(f"{classifier.name}: some stages do not run at this input size")
-    return found
-
-
-def _first_calls(calls: list[Call]) -> list[Call]:
-    return [call for call in calls if call.leaf and call.number == 0]
+def _ends(classifier: Classifier, calls: list[Call]) -> list[tuple[Tap | None, int]]:
+    """Stages with the position of the call that ends each, in forward order, then the head."""
+    positions = {call.key: i for i, call in enumerate(calls) if len(call.after) == 4}
+    missing = [tap.label for tap in classifier.stages if (tap.module, tap.call) not in positions]
+    if missing:
+        raise InputError(f"{classifier.name}: no feature maps at {', '.join(missing)}")
+    ends = [(tap, positions[tap.module, tap.call]) for tap in classifier.stages]
+    return [*sorted(ends, key=lambda end: end[1]), (None, len(calls) - 1)]
 
 
 def _own_parameters(module: nn.Module, counted: set[int]) -> int:

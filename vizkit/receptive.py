@@ -1,25 +1,25 @@
 """Theoretical receptive fields: how much of the input one place of a feature map depends on.
 
 One pass on the meta device follows every operator: a convolution or pooling of kernel k and
-dilation d widens the field by (k - 1) d steps, concatenation and addition keep the widest, and
-everything else keeps it. Gates that pool over the whole map (squeeze-excitation) depend on
-everything; they are left out, as is usual. After Araujo, Norris and Sim, "Computing receptive
-fields of convolutional neural networks", Distill 2019.
+dilation d widens the field by (k - 1) d steps, concatenation and addition join fields, resizing
+changes the step, and everything else keeps the field. Gates that pool over the whole map
+(squeeze-excitation) depend on everything; they are left out, as is usual. After Araujo, Norris
+and Sim, "Computing receptive fields of convolutional neural networks", Distill 2019.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from vizkit.hooks import evaluating
+from vizkit.hooks import blank, dry_run, evaluating
 
 aten = torch.ops.aten
 
@@ -34,23 +34,33 @@ class Field:
         Width of the field.
     step : int
         Distance between the fields of neighbouring places.
-    start : float
+    start : int
         Left edge of the first place's field; negative where padding is inside it.
     """
 
     size: int = 1
     step: int = 1
-    start: float = 0.0
+    start: int = 0
 
-    def through(self, kernel: int, stride: int, padding: float, dilation: int) -> Field:
-        """Field after a sliding window of this kernel."""
+    def through(self, kernel: int, stride: float, padding: int, dilation: int) -> Field:
+        """Field after a sliding window; a stride below 1 resizes to more places."""
         reach = (kernel - 1) * dilation
         return Field(
-            self.size + reach * self.step, self.step * stride, self.start - padding * self.step
+            self.size + reach * self.step,
+            max(1, round(self.step * stride)),
+            self.start - padding * self.step,
         )
 
+    def joined(self, other: Field) -> Field:
+        """Field that spans this one and another."""
+        start = min(self.start, other.start)
+        end = max(self.start + self.size, other.start + other.size)
+        return Field(end - start, max(self.step, other.step), start)
 
-def fields(module: nn.Module, size: tuple[int, int]) -> dict[tuple[str, int], Field]:
+
+def fields(
+    module: nn.Module, size: tuple[int, int], device: torch.device | str | None = "meta"
+) -> dict[tuple[str, int], Field]:
     """Compute the receptive field, along the height, of every module's output.
 
     Parameters
@@ -59,6 +69,8 @@ def fields(module: nn.Module, size: tuple[int, int]) -> dict[tuple[str, int], Fi
         The network.
     size : tuple of (int, int)
         Height and width of the input, in pixels.
+    device : torch.device or str, optional
+        Where to run; without arithmetic by default, None for the network's own device.
 
     Returns
     -------
@@ -77,16 +89,13 @@ def fields(module: nn.Module, size: tuple[int, int]) -> dict[tuple[str, int], Fi
 
         return keep
 
-    with evaluating(module), torch.no_grad():
+    with evaluating(module):
         for path, submodule in module.named_modules():
             submodule.register_forward_hook(hook(path))
-        tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-        moved = {name: tensor.to("meta") for name, tensor in tensors.items()}
-        dtype = next((t.dtype for t in tensors.values() if t.is_floating_point()), torch.float32)
-        pixels = torch.zeros(1, 3, *size, dtype=dtype, device="meta")
+        pixels = blank(module, size, device)
         follower.fields[pixels] = Field()
         with follower:
-            functional_call(module, moved, (pixels,))
+            dry_run(module, pixels)
     return found
 
 
@@ -107,9 +116,10 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         known = [self.fields[t] for t in _tensors(args) if t in self.fields and not _is_gate(t)]
         if known:
-            widest = max(known, key=lambda field: field.size)
             window = _window(func, args)
-            field = widest.through(*window) if window else widest
+            field = reduce(Field.joined, known)
+            if window:
+                field = field.through(*window)
             for tensor in _tensors([result]):
                 self.fields[tensor] = field
         return result
@@ -127,7 +137,7 @@ def _is_gate(tensor: Tensor) -> bool:
     return tensor.ndim == 4 and tuple(tensor.shape[-2:]) == (1, 1)
 
 
-def _window(func: Any, args: tuple[Any, ...]) -> tuple[int, int, float, int] | None:
+def _window(func: Any, args: tuple[Any, ...]) -> tuple[int, float, int, int] | None:
     """Kernel, stride, padding and dilation along the height, if the operator slides a window."""
     packet = func.overloadpacket
     if packet == aten.convolution and not args[6]:
@@ -139,4 +149,7 @@ def _window(func: Any, args: tuple[Any, ...]) -> tuple[int, int, float, int] | N
         padding = args[3][0] if len(args) > 3 else 0
         dilation = args[4][0] if packet == aten.max_pool2d_with_indices and len(args) > 4 else 1
         return kernel, strides[0], padding, dilation
+    if packet.__name__.startswith("upsample_"):
+        kernel = 1 if "nearest" in packet.__name__ else 2
+        return kernel, args[0].shape[-2] / args[1][0], 0, 1
     return None

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from vizkit.plots import (
     plot_profile,
     plot_statistics,
 )
+from vizkit.plots.style import check_scale
 from vizkit.prediction import top
 from vizkit.profiling import profile
 from vizkit.statistics import describe
@@ -56,10 +58,13 @@ class Shown:
         File name without ending.
     caption : str
         What it shows, with scale and sample size.
+    group : str
+        Figures of one group fold away together; empty for figures always in view.
     """
 
     name: str
     caption: str
+    group: str = ""
 
 
 @dataclass
@@ -83,6 +88,11 @@ class Section:
     figures: list[Shown] = field(default_factory=list)
     table: pd.DataFrame | None = None
     data: tuple[str, ...] = ()
+
+    @property
+    def groups(self) -> list[tuple[str, list[Shown]]]:
+        """The figures by group, in order."""
+        return [(group, list(shown)) for group, shown in groupby(self.figures, lambda f: f.group)]
 
 
 def report(
@@ -124,6 +134,11 @@ def report(
     """
     target = Path(out).expanduser()
     _check_target(target)
+    check_scale(scale)
+    if min(channels, max_images) < 1:
+        raise InputError(
+            f"channels and max_images must be at least 1, not {channels}, {max_images}"
+        )
     classifiers = as_classifiers(list(MODELS) if models is None else models)
     photos = as_images(samples() if images is None else images)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -244,6 +259,7 @@ class _Draft:
                             channels=self.options["channels"],
                             scale=self.options["scale"],
                         ),
+                        photo,
                     )
                 )
         table = pd.concat([maps.to_frame() for maps in self.maps])
@@ -346,13 +362,15 @@ class _Draft:
         total: Tensor = sum(shares[1:], shares[0])
         return total.argmax(dim=1)
 
-    def _figure(self, name: str, caption: str, draw: Callable[..., Picture]) -> Shown:
+    def _figure(
+        self, name: str, caption: str, draw: Callable[..., Picture], group: str = ""
+    ) -> Shown:
         figures = self.folder / "figures"
         light = draw(theme="light")
         light.save(figures / f"{name}.png")
         light.save(figures / f"{name}.pdf")
         draw(theme="dark").save(figures / f"{name}-dark.png")
-        return Shown(name, caption)
+        return Shown(name, caption, group)
 
     def _table(self, name: str, frame: pd.DataFrame) -> str:
         frame.to_csv(self.folder / "tables" / f"{name}.csv", index=False)

@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from vizkit.errors import InputError, VizkitError
-from vizkit.hooks import evaluating
+from vizkit.errors import InputError, VizkitError, unknown
+from vizkit.hooks import blank, dry_run, evaluating
 from vizkit.results import Tap, find_tap
 
 CONVOLUTIONS = (nn.Conv2d,)
@@ -49,6 +49,8 @@ class Call:
         Whether it has no submodules.
     size : tuple of (int, int)
         Height and width of the network's input.
+    device : torch.device
+        Where it ran: ``meta`` if the network can do without arithmetic.
     """
 
     path: str
@@ -58,6 +60,12 @@ class Call:
     after: tuple[int, ...]
     leaf: bool
     size: tuple[int, int]
+    device: torch.device
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Which module, and which call of it."""
+        return self.path, self.number
 
     @property
     def is_map(self) -> bool:
@@ -162,7 +170,7 @@ def find_stages(model: Any, at: str | Sequence[str | Tap] = "stages") -> list[Ta
         ``"stages"``: the last map at each stride. ``"layers"``: every convolution with its
         normalisation, activation and pooling, where each is read before the next begins. A
         list gives exactly the taps named: stages, layers (``"conv3_2"``, ``"conv3_2:act"``)
-        or module paths.
+        or module paths (one tap for each time the module runs).
 
     Returns
     -------
@@ -174,6 +182,10 @@ def find_stages(model: Any, at: str | Sequence[str | Tap] = "stages") -> list[Ta
     InputError
         If a name is unknown, or the network has no two-dimensional feature maps.
     """
+    if not isinstance(model, nn.Module) and not hasattr(model, "module"):
+        from vizkit.models import as_classifier
+
+        model = as_classifier(model)
     module, size = _module_and_size(model)
     if at == "stages":
         known = getattr(model, "stages", None)
@@ -221,7 +233,8 @@ def trace(module: nn.Module, size: tuple[int, int], *, exact: bool = False) -> l
         except Exception as error:
             failure = error
     raise VizkitError(
-        f"{type(module).__name__} does not run on a (1, 3, {size[0]}, {size[1]}) input: {failure}"
+        f"{type(module).__name__} does not run on a (1, 3, {size[0]}, {size[1]}) input ({failure})"
+        "; for a network that takes another size, wrap(module, transform=Transform(size=…))"
     ) from failure
 
 
@@ -233,44 +246,37 @@ def _trace_on(module: nn.Module, size: tuple[int, int], device: str | None) -> l
         leaf = next(submodule.children(), None) is None
 
         def hook(_module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            number = counts[path] = counts.get(path, -1) + 1
             if not isinstance(output, Tensor) or not inputs or not isinstance(inputs[0], Tensor):
                 return
-            number = counts.get(path, 0)
-            counts[path] = number + 1
             shapes = tuple(inputs[0].shape), tuple(output.shape)
-            calls.append(Call(path, submodule, number, *shapes, leaf, size))
+            calls.append(Call(path, submodule, number, *shapes, leaf, size, output.device))
 
         return hook
 
-    with evaluating(module), torch.no_grad():
+    with evaluating(module):
         for path, submodule in module.named_modules():
             submodule.register_forward_hook(follow(path, submodule))
-        tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-        first = next(iter(tensors.values()), torch.empty(0))
-        dtype = first.dtype if first.is_floating_point() else torch.float32
-        pixels = torch.zeros(1, 3, *size, dtype=dtype, device=device or first.device)
-        if device is None:
-            module(pixels)
-        else:
-            moved = {name: tensor.to(device) for name, tensor in tensors.items()}
-            functional_call(module, moved, (pixels,))
+        dry_run(module, blank(module, size, device))
     return calls
 
 
 def _stages(module: nn.Module, size: tuple[int, int]) -> list[Tap]:
     info = getattr(module, "feature_info", None)
     modules = dict(module.named_modules())
-    entries = list(getattr(info, "info", info) or [])
-    if entries and all(entry.get("module") in modules for entry in entries):
+    # where a network has several blocks at one stride, the last ends the stage
+    entries = {entry["reduction"]: entry for entry in getattr(info, "info", info) or ()}
+    if entries and all(entry.get("module") in modules for entry in entries.values()):
         return [
             Tap(
-                f"stride{entry['reduction']}",
+                f"stride{stride}",
                 entry["module"],
                 role_of(modules[entry["module"]]) or "block",
-                entry["reduction"],
+                stride,
                 entry["num_chs"],
+                channels_last=getattr(module, "output_fmt", "NCHW") == "NHWC",
             )
-            for entry in entries
+            for stride, entry in entries.items()
         ]
     calls = trace(module, size)
     steps = [call for call in calls if _is_small_step(call)]
@@ -286,50 +292,65 @@ def _stages(module: nn.Module, size: tuple[int, int]) -> list[Tap]:
 
 
 def _layers(module: nn.Module, size: tuple[int, int]) -> list[Tap]:
-    taps: list[Tap] = []
+    taps: dict[str, Tap] = {}
     unit = ""
     calls = trace(module, size)
     for call in calls:
         role = _layer_role(call, calls)
         if role is None or not call.is_map:
             continue
-        if role in {"conv", "pool"} or not unit:
+        if role in {"conv", "pool"} or not unit or call.tap(unit, role).label in taps:
             unit = call.path
-        taps.append(call.tap(unit, role))
+        tap = call.tap(unit, role)
+        taps[tap.label] = tap
         if role == "pool":
             unit = ""
     if not taps:
         raise InputError(f"{type(module).__name__} has no convolutions")
-    for names in (function(module, taps) for function in FAMILIES.values()):
+    found = list(taps.values())
+    for names in (function(module, found) for function in FAMILIES.values()):
         if names is not None:
-            return [replace(tap, name=names[tap.module]) for tap in taps if tap.module in names]
-    return taps
+            return [replace(tap, name=names[tap.module]) for tap in found if tap.module in names]
+    return found
 
 
 def _named(
     model: Any, module: nn.Module, size: tuple[int, int], wanted: Sequence[str | Tap]
 ) -> list[Tap]:
     modules = dict(module.named_modules())
-    known: tuple[Tap, ...] = tuple(find_stages(model))
-    calls: list[Call] = []
-    found = []
+    stages = find_stages(model)
+    layers = cache(lambda: _layers(module, size))
+    calls = cache(lambda: trace(module, size))
+    found: list[Tap] = []
     for key in wanted:
-        if isinstance(key, Tap):
+        path = key.module if isinstance(key, Tap) else key
+        if isinstance(key, Tap) and path in modules:
             found.append(key)
-            continue
-        if key not in modules and not any(key in (t.name, t.label) for t in known):
-            known = (*known, *_layers(module, size))
-        if key in modules and not any(key == tap.module for tap in known):
-            calls = calls or trace(module, size)
-            known = (*known, *(_tap_of(call) for call in calls if call.path == key))
-        found.append(find_tap(known, key))
+        elif any(_is_called(tap, key) for tap in stages):
+            found.append(find_tap(tuple(stages), path))
+        elif path in modules:
+            found += _taps_of(path, calls())
+        elif any(_is_called(tap, key) for tap in layers()):
+            found.append(find_tap(tuple(layers()), path))
+        else:
+            names = [tap.name for tap in (*stages, *layers())]
+            raise unknown("stage, layer or module", path, dict.fromkeys([*names, *modules]))
     return found
 
 
-def _tap_of(call: Call) -> Tap:
-    if not call.is_map:
-        raise InputError(f"{call.path!r} gives shape {call.after}, not two-dimensional maps")
-    return call.tap(call.path, role_of(call.module) or "block")
+def _is_called(tap: Tap, key: str | Tap) -> bool:
+    return key in {tap.name, tap.label, tap.module}
+
+
+def _taps_of(path: str, calls: Sequence[Call]) -> list[Tap]:
+    """Every call of one module."""
+    own = [call for call in calls if call.path == path]
+    if not own:
+        raise InputError(f"{path!r} does not run, or gives no tensor")
+    for call in own:
+        if not call.is_map:
+            raise InputError(f"{path!r} gives shape {call.after}, not two-dimensional maps")
+    return [call.tap(path, role_of(call.module) or "block") for call in own]
 
 
 def role_of(module: nn.Module) -> str | None:
@@ -351,7 +372,8 @@ def role_of(module: nn.Module) -> str | None:
         return "pool"
     if isinstance(module, NORMS):
         # timm's BatchNormAct2d normalises and activates in one
-        return "act" if isinstance(getattr(module, "act", None), nn.ReLU) else "norm"
+        plain = isinstance(getattr(module, "act", nn.Identity()), nn.Identity)
+        return "norm" if plain else "act"
     return "act" if type(module).__module__.startswith(_ACTIVATION_HOMES) else None
 
 
@@ -382,10 +404,6 @@ def _is_small_step(call: Call) -> bool:
 
 
 def _module_and_size(model: Any) -> tuple[nn.Module, tuple[int, int]]:
-    if isinstance(model, str):
-        from vizkit.models import as_classifier
-
-        model = as_classifier(model)
     module = model if isinstance(model, nn.Module) else model.module
     size = getattr(getattr(model, "transform", None), "size", None)
     if size is None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from vizkit.attribution.registry import METHODS, Method, Probe, Query
 from vizkit.errors import InputError, unknown
-from vizkit.forward import BATCH_SIZE, joined, recorded, to_network
+from vizkit.forward import BATCH_SIZE, joined, ran, recorded, to_network
 from vizkit.hooks import evaluating
 from vizkit.images import Images, as_images, prepare
 from vizkit.models import Classifier, as_classifier
@@ -60,9 +61,12 @@ def attribute(
     classifier = as_classifier(model)
     chosen = _methods(methods, options)
     taps = find_stages(classifier, "stages" if stages is None else stages)
+    everything = as_images(images)
+    if isinstance(targets, Tensor):
+        targets = _rows(targets, len(everything))
     parts = [
         _attribute_batch(classifier, batch, chosen, targets, taps, start * BATCH_SIZE, options)
-        for start, batch in enumerate(as_images(images).batches(BATCH_SIZE))
+        for start, batch in enumerate(everything.batches(BATCH_SIZE))
     ]
     first = parts[0]
     if len(parts) == 1:
@@ -96,7 +100,7 @@ def _attribute_batch(
     if any(method.level == "stage" for method in methods):
         logits, indices, probes = _probe(classifier, inputs, taps, targets, start)
     else:
-        with torch.no_grad(), recorded(classifier.module, (), inputs) as (_, logits):
+        with recorded(classifier.module, (), inputs) as (_, logits):
             indices, probes = _resolve(targets, logits, classifier, start), {}
     values = {}
     for method in methods:
@@ -125,17 +129,15 @@ def _probe(
     classifier: Classifier, inputs: Tensor, taps: list[Tap], targets: Targets, start: int
 ) -> tuple[Tensor, Tensor, dict[Tap, Probe]]:
     """One forward pass and one backward pass per class, which give every stage its probe."""
-    with (
-        torch.enable_grad(),
-        recorded(classifier.module, taps, inputs, detach=False, cut=True) as (recorder, logits),
-    ):
+    with recorded(classifier.module, taps, inputs, detach=False, cut=True) as (recorder, logits):
         indices = _resolve(targets, logits, classifier, start)
-        maps = list(recorder.outputs.values())
+        taps = ran(taps, recorder)
+        maps = [recorder.outputs[tap] for tap in taps]
         scores = logits.gather(1, indices).sum(dim=0)
         last = len(scores) - 1
         # one backward pass a class: batched gradients double the memory and gain nothing on CPU
         gradients = [
-            torch.autograd.grad(score, maps, retain_graph=t < last)
+            torch.autograd.grad(score, maps, retain_graph=t < last, materialize_grads=True)
             for t, score in enumerate(scores)
         ]
     probes = {
@@ -143,7 +145,7 @@ def _probe(
             activations=recorder.outputs[tap].detach().unsqueeze(1),
             gradients=torch.stack([by_class[i] for by_class in gradients], dim=1),
         )
-        for i, tap in enumerate(recorder.outputs)
+        for i, tap in enumerate(taps)
     }
     return logits.detach(), indices, probes
 
@@ -183,25 +185,44 @@ def _methods(names: str | Sequence[str], options: dict[str, Any]) -> list[Method
     return chosen
 
 
+def _rows(targets: Tensor, count: int) -> Tensor:
+    """Classes given image by image, as (N, T)."""
+    if targets.is_floating_point() or targets.ndim not in {1, 2} or len(targets) != count:
+        raise InputError(
+            f"a tensor of targets must be whole numbers of shape (N,) or (N, T) for the {count} "
+            f"images given, not {targets.dtype} {tuple(targets.shape)}"
+        )
+    return targets.reshape(count, -1).long()
+
+
 def _resolve(targets: Targets, logits: Tensor, classifier: Classifier, start: int) -> Tensor:
     """Class indices, (N, T), of what the user asked for; ``start`` is the batch's first image."""
     count, classes = logits.shape
     if isinstance(targets, Tensor):
-        rows = targets.reshape(len(targets), -1)[start : start + count].to(logits.device).long()
-        if len(rows) != count:
-            raise InputError(f"targets has {len(targets)} rows for at least {start + count} images")
-        return _in_range(rows, classes)
+        return _in_range(targets[start : start + count].to(logits.device), classes)
     ranked = re.fullmatch(r"top(\d+)", targets) if isinstance(targets, str) else None
     if targets is None or ranked:
         k = int(ranked[1]) if ranked else 1
         if not 1 <= k <= classes:
             raise InputError(f"unknown target {targets!r}: the model has {classes} classes")
         return logits.detach().topk(k, dim=1).indices
-    wanted = [targets] if isinstance(targets, int | str) else list(targets)
-    if not wanted:
+    if isinstance(targets, str) or not isinstance(targets, Iterable):
+        targets = [targets]
+    row = [_index(target, classifier) for target in targets]
+    if not row:
         raise InputError("no targets: the list is empty")
-    row = [classifier.class_index(t) if isinstance(t, str) else int(t) for t in wanted]
     return _in_range(torch.tensor([row] * count, device=logits.device), classes)
+
+
+def _index(target: Any, classifier: Classifier) -> int:
+    if isinstance(target, str):
+        return classifier.class_index(target)
+    try:
+        return operator.index(target)
+    except TypeError:
+        raise InputError(
+            f"unknown target {target!r}: give an index, a class name, 'top5' or a list of these"
+        ) from None
 
 
 def _in_range(indices: Tensor, classes: int) -> Tensor:

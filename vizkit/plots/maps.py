@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.colors import Normalize, to_rgba
+from matplotlib.colors import Normalize
 from matplotlib.figure import SubFigure
 
 from vizkit.errors import InputError
@@ -128,11 +128,10 @@ def _block(
         signed = bool(values.min() < 0)
         drawn = style.bare(axes).imshow(
             mosaic(shown),
-            cmap=style.colour_map(used, look) if norm or not signed else look.sequential,
+            cmap=style.colour_map(used, look),
             norm=used,
             interpolation="nearest",
         )
-        drawn.cmap.set_bad(to_rgba(look.paper))
         height, width = maps[tap].shape[-2:]
         role = f" {tap.role}" if tap.name.startswith("conv") else ""
         axes.set_title(

@@ -12,8 +12,9 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure, SubFigure
 
 from vizkit.errors import InputError, unknown
@@ -153,7 +154,7 @@ def picture(theme: Theme, figsize: tuple[float, float]) -> Picture:
     """Start an empty figure, in inches, outside pyplot."""
     figure = Picture(figsize=figsize, dpi=DPI, layout="constrained", facecolor=theme.paper)
     engine: Any = figure.get_layout_engine()
-    engine.set(h_pad=0.06, w_pad=0.05)
+    engine.set(h_pad=0.06, w_pad=0.05, hspace=0.04)
     return figure
 
 
@@ -182,9 +183,10 @@ def norm_of(values: Sequence[np.ndarray]) -> Normalize:
     return Normalize(-top if flat.min() < 0 else 0.0, top, clip=False)
 
 
-def colour_map(norm: Normalize, theme: Theme) -> str:
-    """Choose the map that fits a norm: diverging if it has negative values."""
-    return theme.diverging if (norm.vmin or 0) < 0 else theme.sequential
+def colour_map(norm: Normalize, theme: Theme) -> Colormap:
+    """Choose the map that fits a norm: diverging if it has negative values; gaps are paper."""
+    name = theme.diverging if (norm.vmin or 0) < 0 else theme.sequential
+    return colormaps[name].with_extremes(bad=theme.paper)
 
 
 def bare(axes: Axes) -> Axes:

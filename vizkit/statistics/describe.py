@@ -52,6 +52,7 @@ def describe(
     everything = as_images(images)
     failed: dict[str, str] = {}
     tables: list[dict[Tap, list[Accumulator]]] = []
+    counted = 0
     total = len(everything) * len(classifiers)
     with tqdm(total=total, desc="statistics", unit="image", disable=total < 20) as bar:
         for classifier in classifiers:
@@ -60,15 +61,15 @@ def describe(
             for batch in everything.batches(BATCH_SIZE):
                 readable = _readable(batch, failed)
                 _count(classifier, readable, table)
+                counted += len(readable)
                 bar.update(len(batch))
             tables.append(table)
-    counted = len(everything) - len(failed)
     if not counted:
         raise InputError(f"none of the {len(everything)} images can be read: {failed}")
     return StageStatistics(
         frame=_frame(classifiers, tables, wanted),
         channels=_channels(classifiers, tables, wanted),
-        images=counted,
+        images=counted // len(classifiers),
         failed=pd.DataFrame(list(failed.items()), columns=["file", "reason"]),
         units={name: STATISTICS[name] for name in wanted},
     )

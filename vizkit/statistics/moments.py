@@ -1,4 +1,4 @@
-"""Mean, standard deviation and energy, from sums of values and of squares."""
+"""Mean, standard deviation and energy, from means and squared deviations."""
 
 from __future__ import annotations
 
@@ -19,40 +19,56 @@ class Moments:
     """First two moments over images and places.
 
     ``mean`` and ``energy`` are the means of a and a^2; ``std`` is the population standard
-    deviation. Those of the whole tap are over all channels together. Sums of one image are
-    float32, sums over images float64.
+    deviation. Those of the whole tap are over all channels together. One image is summed in
+    float32, around its own mean so that nothing cancels; images are joined in float64, after
+    Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+    variances", 1979.
     """
 
     def __init__(self, channels: int) -> None:
         self.count = 0
-        self.sums = torch.zeros(channels, dtype=torch.float64)
+        self.means = torch.zeros(channels, dtype=torch.float64)
         self.squares = torch.zeros(channels, dtype=torch.float64)
 
     def update(self, maps: Tensor) -> None:
         """Count the maps of some images: (N, C, h, w)."""
         values = maps.float()
-        self.count += values.shape[0] * values.shape[2] * values.shape[3]
-        self.sums += values.sum(dim=(-2, -1)).double().sum(dim=0).cpu()
-        norms = torch.linalg.vector_norm(values, dim=(-2, -1)).double()
-        self.squares += norms.square().sum(dim=0).cpu()
+        means = values.mean(dim=(-2, -1), keepdim=True)
+        # one image's worth of memory, used again and again, is much faster than a batch's
+        scratch = torch.empty_like(values[0])
+        norms = torch.stack(
+            [
+                torch.linalg.vector_norm(torch.sub(value, mean, out=scratch), dim=(-2, -1))
+                for value, mean in zip(values, means, strict=True)
+            ]
+        )
+        squares = norms.double().square().cpu()
+        places = maps.shape[2] * maps.shape[3]
+        for mean, square in zip(means.double().cpu().flatten(1), squares, strict=True):
+            self._join(places, mean, square)
 
     def merge(self, other: Self) -> None:
         """Count what another accumulator counted."""
-        self.count += other.count
-        self.sums += other.sums
-        self.squares += other.squares
+        self._join(other.count, other.means, other.squares)
 
     def channels(self) -> dict[str, Tensor]:
         """Each statistic per channel: (C,), float64."""
-        return _moments(self.sums / self.count, self.squares / self.count)
+        variance = self.squares / self.count
+        energy = variance + self.means.square()
+        return {"mean": self.means, "std": variance.sqrt(), "energy": energy}
 
     def whole(self) -> dict[str, float]:
         """Each statistic of the whole tap."""
-        means = _moments((self.sums / self.count).mean(), (self.squares / self.count).mean())
-        return {name: value.item() for name, value in means.items()}
+        variance = (self.squares / self.count).mean() + self.means.var(correction=0)
+        mean = self.means.mean()
+        energy = variance + mean.square()
+        return {"mean": mean.item(), "std": variance.sqrt().item(), "energy": energy.item()}
 
-
-def _moments(mean: Tensor, energy: Tensor) -> dict[str, Tensor]:
-    # rounding may leave a constant channel a hair below zero
-    deviation = (energy - mean.square()).clamp_min(0).sqrt()
-    return {"mean": mean, "std": deviation, "energy": energy}
+    def _join(self, count: int, means: Tensor, squares: Tensor) -> None:
+        """Add the means and squared deviations of other values."""
+        total = self.count + count
+        shift = means - self.means
+        share = count / max(total, 1)
+        self.means = self.means + shift * share
+        self.squares = self.squares + squares + shift.square() * (self.count * share)
+        self.count = total

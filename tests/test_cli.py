@@ -1,0 +1,148 @@
+"""The command line as a user runs it: a real process, its output and its exit code."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+import vizkit
+from vizkit.errors import InputError
+
+
+def run(*words, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-W", "error::UserWarning:vizkit", "-m", "vizkit", *map(str, words)],
+        capture_output=True, text=True, cwd=cwd, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photos") / "rocket.jpg"
+    vizkit.samples()["rocket"].save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["report", "predict", "attribute", "stats", "evaluate", "train", "profile", "models", "lab",
+     "bench"],
+)  # fmt: skip
+def test_every_command_explains_itself(command):
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert f"vizkit {command}" in done.stdout
+
+
+def test_help_and_version_import_no_torch():
+    code = (
+        "import sys\nfrom vizkit.cli import app\n"
+        "try: app(['--help'])\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert run("--version").stdout.strip() == vizkit.__version__
+
+
+def test_predict_equals_the_library(photo):
+    done = run("predict", photo, "-m", "demo/vgg11_bn,demo/vgg11", "-k", 2, "--json")
+    rows = json.loads(done.stdout)
+    expected = vizkit.predict("demo/vgg11_bn", photo, 2)
+    assert [row["model"] for row in rows] == ["demo/vgg11_bn"] * 2 + ["demo/vgg11"] * 2
+    assert [row["class"] for row in rows[:2]] == list(expected["class"])
+    assert rows[0]["probability"] == pytest.approx(expected["probability"][0], abs=1e-5)
+
+
+def test_tables_are_printed_for_people(photo):
+    assert "church" in run("predict", photo, "-m", "demo/vgg11_bn").stdout
+    table = run("profile", "demo/vgg11_bn").stdout
+    assert "receptive_field" in table
+    assert "total" in table
+    assert "demo/vovnet19b" in run("models", "demo/*").stdout
+    assert "sparsity" in run("stats", photo, "-m", "demo/vgg11_bn").stdout
+
+
+def test_profile_needs_no_weights():
+    rows = json.loads(run("profile", "vgg19", "--json").stdout)
+    total = next(row for row in rows if row["stage"] == "total")
+    assert total["params"] == 143667240
+    assert total["gmacs"] == pytest.approx(19.63, abs=0.01)
+
+
+def test_attribute_writes_a_picture(photo, tmp_path):
+    done = run(
+        "attribute", photo, "-m", "demo/vgg11_bn", "--target", "church", "-o", tmp_path / "a.png"
+    )
+    assert done.stdout.strip() == str(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size[0] > 500
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["predict", "missing.jpg"], "no such image: missing.jpg"),
+        (["predict", "{photo}", "-m", "demo/vgg12"], "did you mean 'vgg1"),
+        (["predict", "{photo}", "-m", "vgg11"], "weights=None"),
+        (["predict", "{photo}", "-k", "0"], "k must be at least 1"),
+        (["predict", "{photo}", "--device", "gpu"], "unknown device 'gpu'"),
+        (["predict", "{photo}", "-w", "none.pth"], "no such weights file"),
+        (["stats", "{photo}", "--statistics", "sparsty"], "did you mean 'sparsity'"),
+        (["attribute", "{photo}", "--methods", "gradcam"], "did you mean 'grad_cam'"),
+        (["attribute", "{photo}", "--target", "churhc"], "did you mean 'church'"),
+        (["evaluate", "missing"], "no such folder"),
+        (["train", "missing", "-o", "run", "--phases", "64"], "unknown phases '64'"),
+        (["lab", "missing"], "no such folder"),
+        (["report", "--scale", "pannel"], "did you mean 'panel'"),
+        (["report", "--channels", "0"], "channels and max_images must be at least 1"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_code_2(words, message, photo, tmp_path):
+    words = [word.format(photo=photo) for word in words]
+    if "-m" not in words and words[0] in {"predict", "stats", "attribute", "evaluate"}:
+        words += ["-m", "demo/vgg11_bn"]
+    if words[0] == "report":
+        words += ["-m", "demo/vgg11_bn"]
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("vizkit: ")
+    assert message in line
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_evaluate_and_use_what_was_trained(tmp_path):
+    for split in ("train", "val"):
+        for name, colour in {"red": (200, 30, 30), "blue": (30, 30, 200)}.items():
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for i in range(12):
+                Image.new("RGB", (40, 36), tuple(c + i for c in colour)).save(folder / f"{i}.png")
+    train = [
+        "train", tmp_path / "train", "--val", tmp_path / "val", "-o", tmp_path / "run",
+        "--arch", "demo/vgg11_bn", "--phases", "32x2,32x1", "--batch-size", 8, "--device", "cpu",
+    ]  # fmt: skip
+    done = run(*train)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("model.safetensors")
+    assert {p.name for p in (tmp_path / "run").iterdir()} >= {
+        "curve.png", "last.pth", "log.csv", "model.safetensors", "recipe.json",
+    }  # fmt: skip
+    model = vizkit.load(
+        "demo/vgg11_bn", weights=tmp_path / "run" / "model.safetensors", classes=["blue", "red"]
+    )
+    assert vizkit.evaluate(model, tmp_path / "val")["n"][0] == 24
+
+
+def test_phases():
+    from vizkit.cli import _phases
+
+    assert _phases("64x8, 96X6") == ((64, 8), (96, 6))
+    for bad in ("", "64", "64x", "0x3", "64x-1"):
+        with pytest.raises(InputError, match="unknown phases"):
+            _phases(bad)
