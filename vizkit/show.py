@@ -71,6 +71,7 @@ def show_attributions(
     *,
     scale: str = "panel",
     overlay: float = 0.8,
+    on: str = "input",
     theme: str = "light",
     figsize: tuple[float, float] | None = None,
     **options: Any,
@@ -89,6 +90,8 @@ def show_attributions(
         What shares one colour scale; printed on the figure.
     overlay : float
         Opacity of the largest values over the photo, in [0, 1].
+    on : "input" or "photo"
+        Draw over what the network saw, or at its place in the whole original photo.
     theme : "light" or "dark"
         Colours of the figure.
     figsize : tuple of (float, float), optional
@@ -109,7 +112,9 @@ def show_attributions(
         attribute(each, photos, methods, targets, stages, **options)
         for each in as_classifiers(models)
     ]
-    return plot_attributions(found, scale=scale, overlay=overlay, theme=theme, figsize=figsize)
+    return plot_attributions(
+        found, scale=scale, overlay=overlay, on=on, theme=theme, figsize=figsize
+    )
 
 
 def show_statistics(

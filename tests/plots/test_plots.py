@@ -160,6 +160,25 @@ def test_an_attribution_of_zeros_says_so(photo):
     assert "zero\neverywhere" in words_of(plot_attributions(found))
 
 
+def test_attributions_lie_where_the_network_looked_in_the_photo():
+    # a wide photo: the centre crop sees its middle only
+    photo = Image.new("RGB", (400, 200), "gray")
+    found = vizkit.attribute(MODEL, {"wide": photo}, stages=["stride16"])
+    figure = plot_attributions(found, on="photo")
+    image = next(i for i in images_of(figure)[1:] if i.get_array().shape == (200, 400))
+    heat = [i for i in images_of(figure) if i.get_array().shape == (8, 8)]
+    assert image.axes.get_xlim() == (-0.5, 399.5)
+    for drawn in heat:
+        left, right, bottom, top = drawn.get_extent()
+        # 146 px of the shorter side, 128 of them seen
+        side = 200 * 128 / 146
+        assert right - left == pytest.approx(side, rel=0.01)
+        assert (left + right) / 2 == pytest.approx(199.5, abs=1)
+        assert (bottom + top) / 2 == pytest.approx(99.5, abs=1)
+    with pytest.raises(InputError, match="unknown background 'foto'; did you mean 'photo'"):
+        plot_attributions(found, on="foto")
+
+
 def test_attribution_scales(photo):
     found = vizkit.attribute(MODEL, photo)
     for scale, distinct in {"panel": 6, "stage": 6, "model": 1, "all": 1}.items():

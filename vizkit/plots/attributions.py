@@ -11,13 +11,17 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import SubFigure
 
-from vizkit.errors import InputError
+from vizkit.errors import InputError, unknown
 from vizkit.plots import style
 from vizkit.plots.style import Picture, Theme
 from vizkit.results import Attributions
 
 HEAT = "inferno"
 INPUT = "input"
+BACKGROUNDS = ("input", "photo")
+
+
+_Extent = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,16 @@ class _Row:
             for key, values in maps.items()
         }
 
+    def background(self, on: str) -> tuple[np.ndarray, _Extent]:
+        """Pixels to draw over, and where in them the network looked (left, right, bottom, top)."""
+        seen = self.source.seen
+        photo = seen.originals[self.image]
+        if on == "photo" and photo is not None:
+            x0, y0, x1, y1 = seen.boxes[self.image]
+            return photo, (x0 - 0.5, x1 - 0.5, y1 - 0.5, y0 - 0.5)
+        height, width = seen.pixels.shape[1:3]
+        return seen.pixels[self.image], (-0.5, width - 0.5, height - 0.5, -0.5)
+
     @property
     def heading(self) -> str:
         """Class and probability, for the input cell."""
@@ -59,6 +73,7 @@ def plot_attributions(
     *,
     scale: str = "panel",
     overlay: float = 0.8,
+    on: str = "input",
     theme: str = "light",
     figsize: tuple[float, float] | None = None,
 ) -> Picture:
@@ -72,6 +87,9 @@ def plot_attributions(
         What shares one colour scale: each map alone, a column, a row, or the figure.
     overlay : float
         Opacity of the largest values over the photo, in [0, 1]; 1 hides the photo there.
+    on : "input" or "photo"
+        Draw over the pixels that the network saw, or over the whole original photo at the place
+        that the network saw of it.
     theme : "light" or "dark"
         Colours of the figure.
     figsize : tuple of (float, float), optional
@@ -90,6 +108,8 @@ def plot_attributions(
     style.check_scale(scale)
     if not 0 <= overlay <= 1:
         raise InputError(f"overlay must be between 0 and 1, not {overlay}")
+    if on not in BACKGROUNDS:
+        raise unknown("background", on, BACKGROUNDS)
     look = style.theme_of(theme)
     sources = [attributions] if isinstance(attributions, Attributions) else list(attributions)
     if len({source.seen.names for source in sources}) > 1:
@@ -103,7 +123,7 @@ def plot_attributions(
         panels = style.blocks(figure, [len(rows) + 0.25 for rows in blocks])
         norms = _norms(blocks, scale)
         for n, (panel, rows) in enumerate(zip(panels, blocks, strict=True)):
-            _block(panel, n, rows, columns, norms, overlay, look, scale)
+            _block(panel, n, rows, columns, norms, overlay, on, look, scale)
         style.footnote(figure, _scale_words(scale))
         figure.table = sources[0].to_frame()
     return figure
@@ -152,6 +172,7 @@ def _block(
     columns: list[int | str],
     norms: _Norms,
     overlay: float,
+    on: str,
     look: Theme,
     scale: str,
 ) -> None:
@@ -161,7 +182,7 @@ def _block(
     heading = [style.shortened(first.seen.names[n], 40), *(methods if len(methods) == 1 else [])]
     panel.suptitle("  ·  ".join(heading), fontsize=11, fontweight="bold", x=0.01, ha="left")
     for r, (row, axes) in enumerate(zip(rows, grid, strict=True)):
-        pixels = row.source.seen.pixels[row.image]
+        pixels, extent = row.background(on)
         style.bare(axes[0]).imshow(pixels)
         axes[0].set_title(row.heading, fontsize=8.5)
         label = row.source.model + (f"\n{row.method}" if len(methods) > 1 else "")
@@ -172,7 +193,7 @@ def _block(
             above = f"{name}\n" if r == 0 else ""
             if column in cells:
                 values, norm = cells[column], norms[n, r, column]
-                _cell(cell, pixels, values, norm, overlay, look)
+                _cell(cell, pixels, extent, values, norm, overlay, look)
                 height, width = values.shape
                 peak = f"max {_short(np.abs(values).max())}"
                 cell.set_title(f"{above}{width} x {height}, {peak}", fontsize=8)
@@ -190,12 +211,12 @@ def _block(
 def _cell(
     axes: Axes,
     pixels: np.ndarray,
+    extent: _Extent,
     values: np.ndarray,
     norm: Normalize,
     overlay: float,
     look: Theme,
 ) -> None:
-    height, width = pixels.shape[:2]
     grey = pixels.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
     style.bare(axes).imshow(grey, cmap="gray", vmin=0, vmax=255)
     strength = np.clip(np.abs(values) / (norm.vmax or 1.0), 0, 1)
@@ -211,9 +232,11 @@ def _cell(
         cmap=look.diverging if (norm.vmin or 0) < 0 else HEAT,
         norm=norm,
         alpha=overlay * np.sqrt(strength),
-        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        extent=extent,
         interpolation="bilinear",
     )
+    height, width = pixels.shape[:2]
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 
 def _mappable(norm: Normalize, look: Theme) -> ScalarMappable:

@@ -1,0 +1,62 @@
+"""What several test files share: the bundled network, and a witness that networks stay as they were."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import vizkit
+
+HOOKS = [name for name in vars(nn.Module()) if name.endswith("_hooks")]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def demo():
+    return vizkit.load("demo/vgg11_bn", device="cpu")
+
+
+@pytest.fixture
+def unchanged():
+    """A context manager that fails if a network or a random number generator is not as before."""
+    return _unchanged
+
+
+@contextmanager
+def _unchanged(module: nn.Module) -> Iterator[None]:
+    before, values = _state(module)
+    try:
+        yield
+    finally:
+        after, values_after = _state(module)
+        assert after == before
+        for name, value in values.items():
+            assert torch.equal(values_after[name], value), name
+
+
+def _state(module):
+    """Everything about a network that a reader could disturb: comparable facts, and tensors."""
+    tensors = dict(module.named_parameters()) | dict(module.named_buffers())
+    gradients = {f"{k}.grad": p.grad for k, p in module.named_parameters() if p.grad is not None}
+    facts = {
+        "training": [m.training for m in module.modules()],
+        "hooks": [[list(getattr(m, name).items()) for name in HOOKS] for m in module.modules()],
+        "attributes": [set(vars(m)) for m in module.modules()],
+        "tensors": {
+            k: (id(t), t.dtype, t.device, t.requires_grad, t.data_ptr()) for k, t in tensors.items()
+        },
+        "gradients": {k: (id(t), t.data_ptr()) for k, t in gradients.items()},
+        "modes": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
+        "torch": torch.get_rng_state().tolist(),
+        "numpy": [str(part) for part in np.random.get_state()],  # noqa: NPY002
+        "python": random.getstate(),
+    }
+    return facts, {k: t.detach().clone() for k, t in (tensors | gradients).items()}
