@@ -1,8 +1,9 @@
-"""What several test files share: the bundled network, and a witness that networks stay as they were."""
+"""What several test files share: the bundled network, and a witness that nothing was changed."""
 
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,15 @@ def _one_thread():
 @pytest.fixture(scope="session")
 def demo():
     return vizkit.load("demo/vgg11_bn", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def imagenette():
+    """The folder of photos beside the repository; tests that need it skip without it."""
+    folder = Path(__file__).parents[2] / "shared" / "data" / "imagenette"
+    if not folder.is_dir():
+        pytest.skip(f"no photos at {folder}")
+    return folder
 
 
 @pytest.fixture
@@ -56,7 +66,7 @@ def _state(module):
         "gradients": {k: (id(t), t.data_ptr()) for k, t in gradients.items()},
         "modes": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
         "torch": torch.get_rng_state().tolist(),
-        "numpy": [str(part) for part in np.random.get_state()],  # noqa: NPY002
+        "numpy": [np.asarray(part).tolist() for part in np.random.get_state()],  # noqa: NPY002
         "python": random.getstate(),
     }
     return facts, {k: t.detach().clone() for k, t in (tensors | gradients).items()}

@@ -320,4 +320,9 @@ def _print(frame: pd.DataFrame, as_json: bool, first: str | None = None) -> None
     if as_json:
         typer.echo(frame.to_json(orient="records", indent=1))
     else:
-        typer.echo(frame.to_string(index=False, na_rep="–", float_format=lambda v: f"{v:.4g}"))
+        typer.echo(frame.to_string(index=False, na_rep="–", float_format=_number))
+
+
+def _number(value: float) -> str:
+    """Write whole numbers whole and others with four digits; --json has all."""
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.4g}"

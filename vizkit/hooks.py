@@ -285,8 +285,9 @@ def _deferred_interrupt() -> Iterator[Callable[[], None]]:
     def let_go() -> None:
         state["armed"] = False
 
-    signal.signal(signal.SIGINT, handle)
     try:
+        # inside, for an interrupt right after this line must put the old handler back, too
+        signal.signal(signal.SIGINT, handle)
         yield let_go
     finally:
         let_go()

@@ -24,6 +24,8 @@ EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2"}
 )
 BACKGROUND = (255, 255, 255)
+# the second is an exception only where the user turns warnings into errors
+_TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -280,7 +282,7 @@ def read(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             return to_rgb(image)
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (UnidentifiedImageError, *_TOO_LARGE) as error:
         raise InputError(f"{path}: not an image that can be read ({error})") from error
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
         raise InputError(f"{path}: damaged or unreadable ({error})") from error

@@ -73,13 +73,15 @@ class Classifier:
         return self.classes[index] if 0 <= index < len(self.classes) else f"class {index}"
 
     def class_index(self, name: str) -> int:
-        """Find an output by its name, ignoring case.
+        """Find an output by its name, ignoring case where no name is the same to the letter.
 
         Raises
         ------
         InputError
             If no class has this name; the message suggests the nearest.
         """
+        if name in self.classes:
+            return self.classes.index(name)
         lowered = [each.lower() for each in self.classes]
         if name.lower() not in lowered:
             raise unknown("class", name, self.classes or ("(this model has no class names)",), 10)
@@ -138,7 +140,7 @@ def load(
     }
     if family not in builders:
         raise unknown("source", family, [key for key in builders if key])
-    target = _device(device)
+    target = device_of(device)
     module, transform, default_classes, source = builders[family](short, weights, classes)
     module = module.to(target).eval()
     names = tuple(classes) if classes else default_classes
@@ -520,7 +522,24 @@ def _renamed(classifier: Classifier, name: str) -> Classifier:
     return replace(classifier, name=name)
 
 
-def _device(device: str) -> torch.device:
+def device_of(device: str) -> torch.device:
+    """Find a device by name.
+
+    Parameters
+    ----------
+    device : str
+        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
+
+    Returns
+    -------
+    torch.device
+        One that is there.
+
+    Raises
+    ------
+    InputError
+        If there is no such device.
+    """
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

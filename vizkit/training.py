@@ -32,7 +32,8 @@ from tqdm.auto import tqdm
 
 from vizkit import growth, zoo
 from vizkit.checkpoints import read_state_dict
-from vizkit.errors import InputError
+from vizkit.errors import InputError, unknown
+from vizkit.models import device_of
 
 MEAN, STD = zoo.CONFIG["mean"], zoo.CONFIG["std"]
 
@@ -77,6 +78,19 @@ class Recipe:
     mixed_precision: bool = True
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        limits = {
+            "phases": bool(self.phases) and all(min(phase) > 0 for phase in self.phases),
+            "batch_size": self.batch_size > 0,
+            "learning_rate": self.learning_rate > 0,
+            "weight_decay": self.weight_decay >= 0,
+            "label_smoothing": 0 <= self.label_smoothing < 1,
+            "min_crop": 0 < self.min_crop <= 1,
+        }
+        for name, fine in limits.items():
+            if not fine:
+                raise InputError(f"{name} cannot be {getattr(self, name)!r}: see Recipe")
+
     @property
     def epochs(self) -> int:
         """Number of epochs over all phases."""
@@ -97,7 +111,7 @@ def train(
     out: Path,
     *,
     val: Path | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     workers: int = 1,
     validate_every: int = 3,
 ) -> pd.DataFrame:
@@ -115,7 +129,7 @@ def train(
     val : Path, optional
         Photos to measure top-1 on. They choose nothing: the last epoch is what is kept.
     device : str
-        ``"cpu"``, ``"cuda"`` or another torch device.
+        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"`` or another torch device.
     workers : int
         Processes that decode photos.
     validate_every : int
@@ -137,9 +151,8 @@ def train(
     val_set = _folder(val, _evaluation_transform(recipe.phases[-1][0])) if val else None
     if val_set and val_set.classes != train_set.classes:
         raise InputError(f"{val} has classes {val_set.classes}, {data} has {train_set.classes}")
-    out.mkdir(parents=True, exist_ok=True)
+    run = _Run(recipe, len(train_set.classes), len(train_set), device_of(device))
     _claim(out, recipe)
-    run = _Run(recipe, len(train_set.classes), len(train_set), torch.device(device))
     rows = run.restore(out / "last.pth")
     steps = math.ceil(len(train_set) / recipe.batch_size)
     with tqdm(total=recipe.epochs * steps, initial=len(rows) * steps, desc=recipe.arch) as bar:
@@ -177,7 +190,8 @@ def save_weights(model: nn.Module, path: Path, recipe: Recipe, classes: list[str
         key: (value.half() if value.is_floating_point() else value).contiguous().cpu()
         for key, value in model.state_dict().items()
     }
-    header = {"recipe": json.dumps(dataclasses.asdict(recipe)), "classes": json.dumps(classes)}
+    # one entry, because safetensors writes several in any order
+    header = {"vizkit": json.dumps({"recipe": dataclasses.asdict(recipe), "classes": classes})}
     partial = path.with_suffix(".partial")
     save_file(state, partial, metadata=header)
     partial.replace(path)
@@ -297,8 +311,11 @@ class _Run:
 
 
 def _network(arch: str, classes: int) -> nn.Module:
-    if arch.startswith("demo/"):
+    if arch.removeprefix("demo/") in zoo.NAMES and arch.startswith("demo/"):
         return zoo.build(arch.removeprefix("demo/"), classes)
+    if not timm.is_model(arch):
+        known = [*(f"demo/{name}" for name in zoo.NAMES), *timm.list_models()]
+        raise unknown("architecture", arch, known, 12)
     model: nn.Module = timm.create_model(arch, pretrained=False, num_classes=classes)
     return model
 
@@ -333,6 +350,7 @@ def _loader(
 
 
 def _claim(out: Path, recipe: Recipe) -> None:
+    out.mkdir(parents=True, exist_ok=True)
     path = out / "recipe.json"
     wanted = json.loads(json.dumps(dataclasses.asdict(recipe)))
     if path.exists():

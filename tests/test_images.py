@@ -1,0 +1,313 @@
+"""Every kind of image comes out upright, 8-bit RGB, and as torchvision and timm would feed it."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from timm.data import create_transform, resolve_model_data_config
+from torchvision import transforms
+
+import vizkit
+from vizkit.errors import InputError
+from vizkit.images import Transform, as_images, prepare, read, to_rgb
+from vizkit.models import timm_transform
+
+PLAIN = Transform((32, 32), (36, 36))
+
+
+def pattern(width=24, height=16):
+    """No two corners alike: red, green, blue and white quarters."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[: height // 2, : width // 2] = (255, 0, 0)
+    pixels[: height // 2, width // 2 :] = (0, 255, 0)
+    pixels[height // 2 :, : width // 2] = (0, 0, 255)
+    pixels[height // 2 :, width // 2 :] = (255, 255, 255)
+    return pixels
+
+
+def noise(width, height, seed=0):
+    return Image.fromarray(
+        np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    )
+
+
+# how a camera stored the picture, by EXIF orientation: what must be done to the upright one
+STORED = {
+    1: lambda p: p,
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.transpose(1, 0, 2),
+    6: lambda p: p.transpose(1, 0, 2)[::-1],
+    7: lambda p: p[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda p: p.transpose(1, 0, 2)[:, ::-1],
+}
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+def test_exif_orientation_is_applied(orientation, kind, tmp_path):
+    upright = pattern()
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](upright)))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / f"a.{kind}", exif=exif, **({"quality": 100} if kind == "jpg" else {}))
+    found = np.asarray(read(tmp_path / f"a.{kind}")).astype(int)
+    assert found.shape == upright.shape
+    assert np.abs(found - upright)[2:6, 2:10].max() < 30
+    assert np.abs(found - upright)[10:14, 14:22].max() < 30
+
+
+def test_modes_come_out_as_rgb(tmp_path):
+    grey = np.linspace(0, 255, 24 * 16).astype(np.uint8).reshape(16, 24)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    assert np.array_equal(np.asarray(read(tmp_path / "grey.png")), np.stack([grey] * 3, -1))
+
+    sixteen = grey.astype(np.uint16) * 257
+    Image.fromarray(sixteen).save(tmp_path / "sixteen.png")
+    Image.fromarray(sixteen).save(tmp_path / "sixteen.tif")
+    for name in ("sixteen.png", "sixteen.tif"):
+        assert np.array_equal(np.asarray(read(tmp_path / name))[..., 0], grey), name
+
+    Image.fromarray(grey.astype(np.float32) / 255).save(tmp_path / "float.tif")
+    assert np.abs(np.asarray(read(tmp_path / "float.tif"))[..., 0].astype(int) - grey).max() <= 1
+
+    rgb = Image.fromarray(pattern())
+    rgb.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
+    centre = np.asarray(read(tmp_path / "cmyk.jpg"))[4, 6].astype(int)
+    assert np.abs(centre - [255, 0, 0]).max() < 12
+
+    Image.fromarray(grey > 127).save(tmp_path / "one.png")
+    assert set(np.asarray(read(tmp_path / "one.png")).ravel()) == {0, 255}
+
+    rgb.quantize(8).save(tmp_path / "palette.png")
+    assert np.array_equal(np.asarray(read(tmp_path / "palette.png")), pattern())
+
+
+def test_transparency_is_laid_over_white(tmp_path):
+    pixels = np.zeros((4, 4, 4), np.uint8)
+    pixels[:2] = (200, 100, 0, 255)
+    pixels[2:] = (0, 0, 0, 0)
+    Image.fromarray(pixels).save(tmp_path / "rgba.png")
+    found = np.asarray(read(tmp_path / "rgba.png"))
+    assert (found[:2] == (200, 100, 0)).all()
+    assert (found[2:] == 255).all()
+    Image.fromarray(pixels).convert("LA").save(tmp_path / "la.png")
+    assert (np.asarray(read(tmp_path / "la.png"))[2:] == 255).all()
+    palette = Image.fromarray(pixels[..., :3]).quantize(4)
+    palette.info["transparency"] = palette.getpixel((0, 3))
+    palette.save(tmp_path / "p.png", transparency=palette.getpixel((0, 3)))
+    assert (np.asarray(read(tmp_path / "p.png"))[2:] == 255).all()
+
+
+def test_the_first_frame_of_an_animation(tmp_path):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert np.asarray(read(tmp_path / "a.gif"))[0, 0].tolist() == [255, 0, 0]
+
+
+def test_what_is_no_image_is_an_error_that_names_the_file(tmp_path, monkeypatch):
+    (tmp_path / "text.jpg").write_text("hello")
+    with pytest.raises(InputError, match=r"text\.jpg: not an image"):
+        read(tmp_path / "text.jpg")
+    noise(200, 200).save(tmp_path / "whole.jpg")
+    data = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match=r"cut\.jpg: damaged"):
+        read(tmp_path / "cut.jpg")
+    noise(200, 200).save(tmp_path / "whole.png")
+    data = bytearray((tmp_path / "whole.png").read_bytes())
+    data[200:260] = bytes(60)
+    (tmp_path / "broken.png").write_bytes(data)
+    with pytest.raises(InputError, match=r"broken\.png"):
+        read(tmp_path / "broken.png")
+    (tmp_path / "empty.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"empty\.png"):
+        read(tmp_path / "empty.png")
+    with pytest.raises(InputError, match="missing"):
+        read(tmp_path / "missing.png")
+    for limit in (15_000, 30_000):
+        # above twice the limit Pillow refuses, above the limit it warns: both are refused here
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        with pytest.raises(InputError, match=r"whole\.png: .*decompression bomb"):
+            read(tmp_path / "whole.png")
+
+
+def test_folders_are_read_in_order_and_recursively(tmp_path):
+    for name in ("b.PNG", "a/z.jpg", "a/c.JPEG", "notes.txt", ".hidden"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        if path.suffix.lower() in {".png", ".jpg", ".jpeg"}:
+            noise(9, 9).save(path, format="PNG" if "PNG" in name else "JPEG")
+        else:
+            path.write_text("x")
+    names = [photo.name for photo in as_images(tmp_path)]
+    assert names == ["a/c.JPEG", "a/z.jpg", "b.PNG"]
+    assert [p.name for p in as_images([tmp_path / "b.PNG", str(tmp_path / "a")])] == [
+        "b.PNG", "c.JPEG", "z.jpg",
+    ]  # fmt: skip
+
+
+def test_every_kind_and_its_name(tmp_path):
+    photo = noise(40, 30)
+    photo.save(tmp_path / "p.png")
+    array = np.asarray(photo)
+    kinds = [
+        tmp_path / "p.png",
+        str(tmp_path / "p.png"),
+        photo,
+        array,
+        Image.open(tmp_path / "p.png"),
+    ]
+    inputs, seen = prepare(as_images(kinds), PLAIN)
+    assert inputs.shape == (5, 3, 32, 32)
+    assert all(torch.equal(inputs[0], each) for each in inputs)
+    assert seen.names == ("p.png", "p.png", "image 3", "image 4", "p.png")
+    kinds[-1].close()
+    named = as_images({"cat": photo, "dog": array})
+    assert [p.name for p in named] == ["cat", "dog"]
+    again = as_images(named)
+    assert again is named
+    grey, _ = prepare(as_images(array[..., 0]), PLAIN)
+    assert torch.allclose(grey[0, 0] * 0.229 + 0.485, grey[0, 1] * 0.224 + 0.456, atol=1e-6)
+    deep, _ = prepare(as_images(array.astype(np.uint16) * 257), PLAIN)
+    assert torch.equal(deep, inputs[:1])
+
+
+def test_tensors_are_taken_as_they_are():
+    tensor = torch.randn(2, 3, 20, 25)
+    inputs, seen = prepare(as_images(tensor), PLAIN)
+    assert torch.equal(inputs, tensor)
+    assert seen.pixels.shape == (2, 20, 25, 3)
+    assert seen.originals == (None, None)
+    assert "25 x 20" in seen.transform
+    assert len(as_images(tensor[0])) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([], "the list is empty"),
+        (None, "cannot read an image from NoneType"),
+        (7, "cannot read an image from int"),
+        ("missing.jpg", "no such image: missing.jpg"),
+        (np.zeros((4, 4, 3)), "must be uint8"),
+        (np.zeros((4, 4, 2), np.uint8), "must be uint8"),
+        (torch.zeros(4, 4), "a tensor image must be float"),
+        (torch.zeros(3, 4, 4, dtype=torch.uint8), "a tensor image must be float"),
+        (torch.full((3, 4, 4), float("nan")), "NaN or infinity"),
+    ],
+)
+def test_what_cannot_be_an_image(value, message):
+    with pytest.raises(InputError, match=message):
+        as_images(value)
+
+
+def test_an_empty_folder_and_mixed_sizes(tmp_path):
+    with pytest.raises(InputError, match="no images in"):
+        as_images(tmp_path)
+    with pytest.raises(InputError, match="share one shape"):
+        prepare(as_images([torch.zeros(3, 8, 8), torch.zeros(3, 9, 9)]), PLAIN)
+
+
+SIZES = [(500, 375), (375, 500), (176, 176), (33, 97), (1, 50), (50, 1), (20, 20), (129, 128),
+         (1023, 767), (31, 32)]  # fmt: skip
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", SIZES)
+def test_it_feeds_what_torchvision_would(size, interpolation):
+    photo = noise(*size)
+    ours = Transform((32, 32), (36, 36), interpolation=interpolation)
+    theirs = transforms.Compose(
+        [
+            transforms.Resize(36, transforms.InterpolationMode(interpolation)),
+            transforms.CenterCrop(32),
+            transforms.ToTensor(),
+            transforms.Normalize(ours.mean, ours.std),
+        ]
+    )
+    if min(size) * 36 < 1:
+        pytest.skip("nothing left")
+    assert torch.allclose(ours(photo), theirs(photo), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["vgg11", "ese_vovnet19b_dw"])
+@pytest.mark.parametrize("size", [(500, 375), (333, 500), (224, 224), (300, 301)])
+def test_it_feeds_what_timm_would(name, size):
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    photo = noise(*size)
+    theirs = create_transform(**resolve_model_data_config(model), is_training=False)
+    assert torch.allclose(timm_transform(model)(photo), theirs(photo), atol=1e-6)
+
+
+def test_vovnet_at_its_test_size():
+    with torch.device("meta"):
+        model = timm.create_model("ese_vovnet19b_dw")
+    config = resolve_model_data_config(model, use_test_size=True)
+    ours = Transform((288, 288), (303, 303), interpolation="bicubic")
+    photo = noise(500, 375)
+    assert torch.allclose(
+        ours(photo), create_transform(**config, is_training=False)(photo), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("size", [(400, 200), (200, 400), (177, 211), (90, 60)])
+def test_the_box_is_where_the_network_looked(size):
+    transform = Transform((64, 64), (72, 72))
+    width, height = size
+    x0, y0, x1, y1 = transform.box(size)
+    marked = np.zeros((height, width, 3), np.uint8)
+    # a mark in the middle of the upper left quarter of what is seen
+    cx, cy = x0 + (x1 - x0) / 4, y0 + (y1 - y0) / 4
+    r = max(2, round((x1 - x0) / 16))
+    marked[round(cy) - r : round(cy) + r, round(cx) - r : round(cx) + r] = 255
+    view = transform.view(Image.fromarray(marked))[..., 0].astype(float)
+    ys, xs = np.nonzero(view > 127)
+    assert xs.mean() == pytest.approx(15.5, abs=1.2)
+    assert ys.mean() == pytest.approx(15.5, abs=1.2)
+
+
+def test_pixels_survive_normalisation():
+    every = torch.arange(256, dtype=torch.uint8).view(16, 16, 1).expand(16, 16, 3)
+    assert np.array_equal(PLAIN.denormalize(PLAIN.normalize(every)), every.numpy())
+
+
+def test_a_user_s_own_transform():
+    own = transforms.Compose([transforms.Resize((20, 30)), transforms.ToTensor()])
+    inputs, seen = prepare(as_images(noise(50, 40)), own)
+    assert inputs.shape == (1, 3, 20, 30)
+    assert seen.pixels.shape == (1, 20, 30, 3)
+    assert seen.boxes == ((0.0, 0.0, 50.0, 40.0),)
+    with pytest.raises(InputError, match=r"must give a \(3, H, W\) tensor"):
+        prepare(as_images(noise(50, 40)), transforms.Compose([transforms.Grayscale(),
+                                                              transforms.ToTensor()]))  # fmt: skip
+
+
+def test_unknown_interpolation():
+    with pytest.raises(InputError, match="did you mean 'bicubic'"):
+        Transform(interpolation="bicubik")
+
+
+def test_samples_are_photos():
+    found = vizkit.samples()
+    assert {"astronaut", "chelsea", "coffee", "motorcycle", "rocket"} == set(found)
+    assert all(photo.mode == "RGB" and min(photo.size) >= 300 for photo in found.values())
+
+
+def test_reading_leaves_the_given_image_alone():
+    photo = noise(20, 20).convert("RGBA")
+    before = photo.tobytes()
+    to_rgb(photo)
+    assert photo.mode == "RGBA"
+    assert photo.tobytes() == before
+
+
+def test_tiff_with_several_pages(tmp_path):
+    pages = [Image.new("L", (8, 8), value) for value in (10, 200)]
+    pages[0].save(tmp_path / "t.tif", save_all=True, append_images=pages[1:])
+    with Image.open(tmp_path / "t.tif") as tiff:
+        assert tiff.n_frames == 2
+    assert np.asarray(read(tmp_path / "t.tif"))[0, 0, 0] == 10
