@@ -114,6 +114,20 @@ def test_a_failed_report_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_files_that_cannot_be_read_are_named_and_left_out(photos, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "a-broken.jpg").write_bytes(b"no image")
+    with pytest.raises(vizkit.InputError, match=r"none of the images can be read: .*a-broken"):
+        vizkit.report("demo/vgg11", folder, tmp_path / "r")
+    photos["rocket"].save(folder / "rocket.jpg")
+    page = vizkit.report("demo/vgg11", folder, tmp_path / "r")
+    assert "Left out, because they cannot be read: a-broken.jpg." in page.read_text("utf-8")
+    assert "over 1 image" in page.read_text("utf-8")
+    failed = pd.read_csv(tmp_path / "r" / "tables" / "failed.csv")
+    assert "not an image" in failed["reason"][0]
+
+
 def test_the_folder_can_be_read_by_others(page):
     assert page.parent.stat().st_mode & 0o055 == 0o055
 

@@ -261,6 +261,33 @@ def as_images(images: Any) -> Images:
     return Images(tuple(counted))
 
 
+def readable(images: Images) -> tuple[Images, dict[str, str]]:
+    """Read photos from their files, and tell those that can be read from those that cannot.
+
+    Parameters
+    ----------
+    images : Images
+        Files, or images that are in memory already.
+
+    Returns
+    -------
+    images : Images
+        The readable ones, in memory.
+    failed : dict of str to str
+        Path and reason of the others.
+    """
+    photos, failed = [], {}
+    for photo in images:
+        if photo.path is None:
+            photos.append(photo)
+            continue
+        try:
+            photos.append(Photo(photo.name, image=photo.rgb))
+        except InputError as error:
+            failed[str(photo.path)] = str(error)
+    return Images(tuple(photos)), failed
+
+
 def read(path: Path) -> Image.Image:
     """Read one image file, upright, as 8-bit RGB.
 

@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 from vizkit.attribution import attribute
 from vizkit.errors import InputError
 from vizkit.forward import capture
-from vizkit.images import Images, as_images, samples
+from vizkit.images import Images, as_images, readable, samples
 from vizkit.models import Classifier, as_classifiers, list_models
 from vizkit.plots import (
     Picture,
@@ -168,7 +168,9 @@ class _Draft:
         self.folder = folder
         self.classifiers = classifiers
         self.all_images = images
-        self.images = images[:max_images]
+        self.images, failed = readable(images[:max_images])
+        if not len(self.images):
+            raise InputError(f"none of the images can be read: {'; '.join(failed.values())}")
         self.options: dict[str, Any] = {
             "channels": channels,
             "scale": scale,
@@ -333,7 +335,8 @@ class _Draft:
         )
         if len(stages.failed):
             tables.append(self._table("failed", stages.failed))
-            text += f" {len(stages.failed)} files could not be read and were left out."
+            names = ", ".join(Path(file).name for file in stages.failed["file"])
+            text += f" Left out, because they cannot be read: {names}."
         return Section("Statistics against depth", text, figures, data=tuple(tables))
 
     def _profile(self) -> Section:

@@ -44,7 +44,7 @@ class Call:
     number : int
         Which call of this module, from 0.
     before, after : tuple of int
-        Shapes of its first input and of its output.
+        Shapes of its first input, if that is a tensor, and of its output.
     leaf : bool
         Whether it has no submodules.
     size : tuple of (int, int)
@@ -247,9 +247,10 @@ def _trace_on(module: nn.Module, size: tuple[int, int], device: str | None) -> l
 
         def hook(_module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             number = counts[path] = counts.get(path, -1) + 1
-            if not isinstance(output, Tensor) or not inputs or not isinstance(inputs[0], Tensor):
+            if not isinstance(output, Tensor):
                 return
-            shapes = tuple(inputs[0].shape), tuple(output.shape)
+            first = inputs[0] if inputs and isinstance(inputs[0], Tensor) else torch.empty(0)
+            shapes = tuple(first.shape), tuple(output.shape)
             calls.append(Call(path, submodule, number, *shapes, leaf, size, output.device))
 
         return hook

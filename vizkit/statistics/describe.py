@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from vizkit.errors import InputError, unknown
 from vizkit.forward import BATCH_SIZE, captured_batches
-from vizkit.images import Images, Photo, as_images
+from vizkit.images import Images, as_images, readable
 from vizkit.models import Classifier, as_classifiers
 from vizkit.results import StageStatistics, Tap
 from vizkit.stages import find_stages
@@ -59,9 +59,10 @@ def describe(
             taps = find_stages(classifier, at)
             table = _empty(taps, wanted)
             for batch in everything.batches(BATCH_SIZE):
-                readable = _readable(batch, failed)
-                _count(classifier, readable, table)
-                counted += len(readable)
+                photos, unreadable = readable(batch)
+                failed |= unreadable
+                _count(classifier, photos, table)
+                counted += len(batch)
                 bar.update(len(batch))
             tables.append(table)
     if not counted:
@@ -88,20 +89,6 @@ def _wanted(statistics: str | Sequence[str] | None) -> list[str]:
 def _empty(taps: Sequence[Tap], wanted: list[str]) -> dict[Tap, list[Accumulator]]:
     classes = list(dict.fromkeys(ACCUMULATORS[name] for name in wanted))
     return {tap: [cls(tap.channels) for cls in classes] for tap in taps}
-
-
-def _readable(batch: Images, failed: dict[str, str]) -> Images:
-    """Read each photo once; those that cannot be read are noted, not counted."""
-    photos = []
-    for photo in batch:
-        if photo.path is None:
-            photos.append(photo)
-            continue
-        try:
-            photos.append(Photo(photo.name, image=photo.rgb))
-        except InputError as error:
-            failed[str(photo.path)] = str(error)
-    return Images(tuple(photos))
 
 
 def _count(classifier: Classifier, images: Images, table: dict[Tap, list[Accumulator]]) -> None:
