@@ -73,13 +73,15 @@ def maps_of(output, tap):
 
 
 class TestRealNetworks:
-    def test_every_layer_is_true(self, network, inputs):
-        captured = capture(network, inputs, at="layers")
+    def test_every_layer_is_true_and_the_network_left_as_it_was(self, network, inputs, unchanged):
+        network.train()
+        with unchanged(network):
+            captured = capture(network, inputs, at="layers")
         expected = reference(network, inputs)
+        with torch.no_grad():
+            after = network.eval()(inputs)
         assert torch.equal(captured.logits, expected["logits"])
-        assert [tap.module for tap in captured] == [
-            tap.module for tap in find_stages(network, "layers")
-        ]
+        assert torch.equal(captured.logits, after)
         for tap, maps in captured.items():
             assert torch.equal(maps, maps_of(expected[tap.module][tap.call], tap)), tap.label
         signed = [maps for tap, maps in captured.items() if tap.role == "conv"]
@@ -100,21 +102,14 @@ class TestRealNetworks:
             truth = maps_of(expected[path][0], captured.tap(path))
             assert torch.equal(captured[path], truth), path
 
-    def test_the_network_is_left_as_it_was(self, network, inputs, unchanged):
-        with torch.no_grad():
-            before = network(inputs)
-        network.train()
-        with unchanged(network):
-            capture(network, inputs)
-            capture(network, inputs, at="layers")
-        network.eval()
-        with torch.no_grad():
-            assert torch.equal(network(inputs), before)
-
     def test_one_forward_pass(self, network, inputs):
         classifier = vizkit.wrap(network)
         calls = []
         handle = network.register_forward_pre_hook(lambda _m, args: calls.append(len(args[0])))
+        capture(classifier, inputs)
+        # torchvision's DenseNet overwrites its last map outside of any module: learnt in one more
+        assert calls == [2] * (1 + isinstance(network, torchvision.models.DenseNet))
+        calls.clear()
         capture(classifier, inputs)
         handle.remove()
         assert calls == [2]
@@ -319,12 +314,13 @@ class TestOwnNetworks:
             capture(net, torch.zeros(1, 3, 224, 224))
 
 
-class TestBatches:
-    @pytest.fixture(scope="class")
-    def many(self):
-        """More than one batch."""
-        return torch.randn(18, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+@pytest.fixture(scope="module")
+def many():
+    """More than one batch."""
+    return torch.randn(18, 3, 64, 64, generator=torch.Generator().manual_seed(2))
 
+
+class TestBatches:
     def test_sixteen_images_at_a_time(self, demo, many):
         calls = []
         with vizkit.hooks.evaluating(demo.module):  # which takes this hook away
@@ -361,8 +357,8 @@ class TestBatches:
         assert [tap.name for tap in captured] == [f"stride{2**n}" for n in range(6)]
         assert captured["stride4"] is captured["features.13"] is captured[captured.taps[2]]
         assert "stride64" not in captured
-        with pytest.raises(InputError, match="did you mean 'stride4'"):
-            captured["stride5"]
+        with pytest.raises(InputError, match="did you mean 'stride8'"):
+            captured["stride9"]
 
     def test_threads_share_a_network(self, demo, many, unchanged):
         net = deepcopy(demo.module).train()

@@ -62,7 +62,7 @@ def describe(
                 photos, unreadable = readable(batch)
                 failed |= unreadable
                 _count(classifier, photos, table)
-                counted += len(batch)
+                counted += len(photos)
                 bar.update(len(batch))
             tables.append(table)
     if not counted:
