@@ -1,0 +1,198 @@
+"""Predictions and embeddings, against plain torch and timm."""
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+import vizkit
+from vizkit.errors import InputError, VizkitError
+from vizkit.prediction import embed, predict
+
+
+@pytest.fixture(scope="module")
+def vgg():
+    """Full size: its embedding is 4096 wide."""
+    torch.manual_seed(0)
+    return timm.create_model("vgg11").eval()
+
+
+@pytest.fixture(scope="module")
+def vovnet():
+    torch.manual_seed(0)
+    return timm.create_model("ese_vovnet19b_dw").eval()
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+
+
+class Head(nn.Module):
+    """A network of one convolution and a head of its own."""
+
+    def __init__(self, head, forward=None):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), head
+        self.own = forward
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.own(self, x) if self.own else self.head(x.mean(dim=(-2, -1)))
+
+
+class TestPredict:
+    def test_against_softmax(self, demo):
+        photos = vizkit.samples()
+        frame = predict(demo, photos, k=3)
+        assert list(frame.columns) == ["image", "rank", "class", "index", "probability", "logit"]
+        with torch.no_grad():
+            inputs = torch.stack([demo.transform(photo) for photo in photos.values()])
+            logits = demo.module(inputs)
+        for n, name in enumerate(photos):
+            rows = frame[frame["image"] == name]
+            order = logits[n].argsort(descending=True)[:3]
+            assert rows["rank"].tolist() == [1, 2, 3]
+            assert rows["index"].tolist() == order.tolist()
+            assert rows["class"].tolist() == [demo.classes[i] for i in order]
+            exponentials = logits[n].double().exp()
+            expected = (exponentials / exponentials.sum())[order]
+            assert rows["probability"].tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+            assert rows["logit"].tolist() == pytest.approx(logits[n][order].tolist(), rel=1e-5)
+
+    def test_more_images_than_a_batch(self, demo):
+        inputs = torch.randn(18, 3, 64, 64)
+        frame = predict(demo, inputs, k=1)
+        with torch.no_grad():
+            expected = demo.module(inputs).argmax(dim=1)
+        assert frame["index"].tolist() == expected.tolist()
+        assert frame["image"].is_unique
+        assert frame.index.tolist() == list(range(18))
+
+    def test_all_classes_where_there_are_fewer(self, demo):
+        frame = predict(demo, torch.randn(3, 64, 64), k=50)
+        assert len(frame) == 10
+        assert frame["probability"].sum() == pytest.approx(1)
+
+    def test_classes_without_names(self):
+        frame = predict(Head(nn.Linear(4, 3)), torch.randn(3, 16, 16), k=1)
+        assert frame["class"].tolist() == [f"class {frame['index'][0]}"]
+
+    @pytest.mark.parametrize("k", [0, -1])
+    def test_impossible_k(self, demo, k):
+        with pytest.raises(InputError, match=f"at least 1, not {k}"):
+            predict(demo, torch.randn(3, 64, 64), k=k)
+
+    def test_half_precision(self):
+        net = Head(nn.Linear(4, 300)).bfloat16()
+        frame = predict(net, torch.randn(3, 16, 16), k=300)
+        assert frame["probability"].sum() == pytest.approx(1, abs=1e-4)
+
+    def test_the_network_is_left_as_it_was(self, unchanged):
+        net = Head(nn.Sequential(nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 3))).train()
+        inputs = torch.randn(2, 3, 16, 16)
+        with unchanged(net):
+            predict(net, inputs)
+            embed(net, inputs)
+            embed(net, inputs, pool=False)
+
+
+class TestEmbed:
+    def test_vgg(self, vgg, inputs):
+        with torch.no_grad():
+            maps = vgg.forward_features(inputs)
+            expected = vgg.forward_head(maps, pre_logits=True)
+        assert torch.equal(embed(vgg, inputs), expected)
+        assert expected.shape == (2, 4096)
+        assert torch.equal(embed(vgg, inputs, pool=False), maps)
+        assert maps.shape == (2, 512, 7, 7)
+
+    def test_vovnet(self, vovnet, inputs):
+        with torch.no_grad():
+            maps = vovnet.forward_features(inputs)
+            expected = vovnet.forward_head(maps, pre_logits=True)
+        assert torch.equal(embed(vovnet, inputs), expected)
+        assert expected.shape == (2, 1024)
+        assert torch.equal(embed(vovnet, inputs, pool=False), maps)
+        assert maps.shape == (2, 1024, 7, 7)
+
+    @pytest.mark.parametrize("name", ["resnet18", "densenet121", "convnext_tiny"])
+    def test_other_timm_networks(self, name):
+        net = timm.create_model(name).eval()
+        inputs = torch.randn(2, 3, 64, 64)
+        with torch.no_grad():
+            expected = net.forward_head(net.forward_features(inputs), pre_logits=True)
+        assert torch.equal(embed(net, inputs), expected)
+
+    def test_torchvision(self):
+        net = torchvision.models.mobilenet_v2().eval()
+        inputs = torch.randn(2, 3, 64, 64)
+        with torch.no_grad():
+            expected = net.features(inputs).mean(dim=(-2, -1))
+        torch.testing.assert_close(embed(net, inputs), expected)
+        # the last layer is a convolution
+        net = torchvision.models.squeezenet1_1().eval()
+        with torch.no_grad():
+            expected = net.features(inputs).mean(dim=(-2, -1))
+        torch.testing.assert_close(embed(net, inputs), expected)
+
+    def test_more_images_than_a_batch(self, demo):
+        inputs = torch.randn(18, 3, 64, 64)
+        together = embed(demo, inputs)
+        assert together.shape == (18, 128)
+        alone = torch.cat([embed(demo, each) for each in inputs])
+        torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+    def test_code_that_works_in_place_before_the_head(self):
+        def in_place(net, x):
+            x = x.mean(dim=(-2, -1))
+            x += 1
+            return net.head(x).mul_(2)
+
+        net = Head(nn.Linear(4, 3), in_place)
+        inputs = torch.randn(2, 3, 16, 16)
+        with torch.no_grad():
+            expected = net.conv(inputs).mean(dim=(-2, -1)) + 1
+        assert torch.equal(embed(net, inputs), expected)
+
+    def test_code_that_overwrites_the_embedding(self):
+        def overwriting(net, x):
+            x = x.mean(dim=(-2, -1))
+            y = net.head(x)
+            x.zero_()
+            return y
+
+        with pytest.raises(VizkitError, match="overwrites the input of its last layer"):
+            embed(Head(nn.Linear(4, 3), overwriting), torch.randn(1, 3, 16, 16))
+
+    def test_code_that_changes_its_input(self):
+        class Changing(Head):
+            def forward(self, x):
+                return super().forward(x.sub_(1))
+
+        net, inputs = Changing(nn.Linear(4, 3)), torch.randn(1, 3, 16, 16)
+        before = inputs.clone()
+        first = embed(net, inputs)
+        assert torch.equal(inputs, before)
+        assert torch.equal(embed(net, inputs), first)
+
+    @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+    def test_inside_other_modes(self, demo, mode):
+        inputs = torch.randn(1, 3, 64, 64)
+        with mode():
+            found = embed(demo, inputs)
+        assert torch.equal(found, embed(demo, inputs))
+        assert not found.requires_grad
+
+    def test_a_network_without_layers(self):
+        class Pooling(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.pool = nn.MaxPool2d(2)
+
+            def forward(self, x):
+                return self.pool(x).mean(dim=(-2, -1))
+
+        with pytest.raises(VizkitError, match="no linear layer or convolution"):
+            embed(Pooling(), torch.randn(1, 3, 16, 16))
