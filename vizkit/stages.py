@@ -319,28 +319,25 @@ def _named(
     model: Any, module: nn.Module, size: tuple[int, int], wanted: Sequence[str | Tap]
 ) -> list[Tap]:
     modules = dict(module.named_modules())
-    stages = find_stages(model)
-    layers = cache(lambda: _layers(module, size))
+    stages = {name: tap for tap in find_stages(model) for name in (tap.name, tap.label)}
     calls = cache(lambda: trace(module, size))
+    layers = cache(lambda: tuple(_layers(module, size)))
     found: list[Tap] = []
     for key in wanted:
-        path = key.module if isinstance(key, Tap) else key
-        if isinstance(key, Tap) and path in modules:
+        if isinstance(key, Tap):
+            if key.module not in modules:
+                raise unknown("module", key.module, modules)
             found.append(key)
-        elif any(_is_called(tap, key) for tap in stages):
-            found.append(find_tap(tuple(stages), path))
-        elif path in modules:
-            found += _taps_of(path, calls())
-        elif any(_is_called(tap, key) for tap in layers()):
-            found.append(find_tap(tuple(layers()), path))
+        elif key in stages:
+            found.append(stages[key])
+        elif key in modules:
+            found += _taps_of(key, calls())
+        elif any(key in (tap.name, tap.label) for tap in layers()):
+            found.append(find_tap(layers(), key))
         else:
-            names = [tap.name for tap in (*stages, *layers())]
-            raise unknown("stage, layer or module", path, dict.fromkeys([*names, *modules]))
+            names = [*stages, *(tap.name for tap in layers()), *modules]
+            raise unknown("stage, layer or module", key, dict.fromkeys(names))
     return found
-
-
-def _is_called(tap: Tap, key: str | Tap) -> bool:
-    return key in {tap.name, tap.label, tap.module}
 
 
 def _taps_of(path: str, calls: Sequence[Call]) -> list[Tap]:
