@@ -176,6 +176,8 @@ class TestEmbed:
         first = embed(net, inputs)
         assert torch.equal(inputs, before)
         assert torch.equal(embed(net, inputs), first)
+        with torch.inference_mode():
+            assert torch.equal(embed(net, inputs), first)
 
     @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
     def test_inside_other_modes(self, demo, mode):

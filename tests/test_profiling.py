@@ -211,6 +211,12 @@ def test_sizes(demo):
     assert profile(demo, size=256)["gmacs"][0] == pytest.approx(4 * own["gmacs"][0])
 
 
+def test_the_last_map_may_have_one_place():
+    frame = profile(on_meta("timm", "resnet18"), size=32).set_index("stage")
+    assert frame.loc["stride32", ["height", "width"]].tolist() == [1, 1]
+    assert frame.loc["stride32", "receptive_field"] == 435
+
+
 @pytest.mark.parametrize("size", [0, -1, (0, 20)])
 def test_impossible_sizes(size):
     with pytest.raises(InputError, match="must be positive"):

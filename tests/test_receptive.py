@@ -62,7 +62,7 @@ class Gate(nn.Module):
         self.squeeze = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x):
-        return x * self.squeeze(x.mean(dim=(-2, -1), keepdim=True)).sigmoid()
+        return x * self.squeeze(nn.functional.avg_pool2d(x, x.shape[-2:])).sigmoid()
 
 
 def random_network(seed):

@@ -184,6 +184,14 @@ class TestLayers:
         labels = [tap.label for tap in find_stages(on_meta(source, name), at="layers")]
         assert len(labels) == len(set(labels))
 
+    @pytest.mark.parametrize("name", ["convnext_tiny", "resnet18", "densenet121"])
+    def test_no_layer_is_lost(self, name):
+        net = on_meta("torchvision", name)
+        kinds = (nn.Conv2d, nn.LayerNorm, nn.BatchNorm2d, nn.ReLU, nn.GELU)
+        found = {tap.module for tap in find_stages(net, at="layers")}
+        expected = {path for path, module in net.named_modules() if isinstance(module, kinds)}
+        assert expected - found <= {"classifier.0"}  # ConvNeXt's last norm comes after pooling
+
     def test_a_module_that_runs_twice(self):
         taps = find_stages(on_meta("torchvision", "resnet18"), at="layers")
         block = [tap for tap in taps if tap.module == "layer1.0.relu"]
@@ -210,13 +218,15 @@ class TestNamed:
     def test_names_labels_paths_and_taps_in_the_order_asked_for(self):
         net = on_meta("timm", "vgg16_bn")
         own = Tap("mine", "features.0", "conv", 1, 64)
-        taps = find_stages(net, ["conv3_2:act", "stride8", "conv1_1", own, "features.1", "pool5"])
+        wanted = ["conv3_2:act", "stride8", "conv1_1", own, "features.1", "features.32", "pool5"]
+        taps = find_stages(net, wanted)
         assert [(tap.name, tap.module, tap.role) for tap in taps] == [
             ("conv3_2", "features.19", "act"),
             ("stride8", "features.32", "act"),
             ("conv1_1", "features.0", "conv"),
             ("mine", "features.0", "conv"),
             ("features.1", "features.1", "norm"),
+            ("features.32", "features.32", "act"),
             ("pool5", "features.43", "pool"),
         ]
 
@@ -246,7 +256,7 @@ class TestNamed:
             find_stages(net, [wrong])
 
     def test_a_tap_of_another_network(self):
-        with pytest.raises(InputError, match=r"unknown .* 'features\.0'"):
+        with pytest.raises(InputError, match=r"unknown module 'features\.0'; choose from"):
             find_stages(tiny(), [Tap("conv1_1", "features.0", "conv", 1, 64)])
 
     @pytest.mark.parametrize(

@@ -114,10 +114,12 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        known = [self.fields[t] for t in _tensors(args) if t in self.fields and not _is_gate(t)]
+        known = [tensor for tensor in _tensors(args) if tensor in self.fields]
         if known:
             window = _window(func, args)
-            field = reduce(Field.joined, known)
+            # beside a map, what has one place only is a gate
+            maps = [tensor for tensor in known if not _is_gate(tensor)] or known
+            field = reduce(Field.joined, [self.fields[tensor] for tensor in maps])
             if window:
                 field = field.through(*window)
             for tensor in _tensors([result]):

@@ -157,9 +157,12 @@ def _at_input(
     indices: Tensor,
     options: dict[str, Any],
 ) -> Tensor:
-    with evaluating(classifier.module), torch.enable_grad():
+    module = classifier.module
+    with evaluating(module), torch.enable_grad():
+        # a copy, because the network may change its input, and methods ask for its gradient
+        module.register_forward_pre_hook(lambda _module, args: args[0].clone())
         maps = [
-            method.function(Query(classifier.module, inputs.detach(), target), **options)
+            method.function(Query(module, inputs, target), **options)
             for target in indices.unbind(dim=1)
         ]
     return torch.stack(maps, dim=1).detach().float()
