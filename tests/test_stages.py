@@ -230,6 +230,10 @@ class TestNamed:
             ("pool5", "features.43", "pool"),
         ]
 
+    def test_paths_in_a_network_whose_stages_are_not_found(self):
+        net = nn.Sequential(nn.AdaptiveAvgPool2d(7), nn.Flatten(), nn.Linear(147, 5))
+        assert find_stages(net, ["0"]) == [Tap("0", "0", "block", 32, 3)]
+
     def test_one_name(self):
         assert find_stages(tiny(), "conv2") == [Tap("conv2", "conv2", "conv", 2, 8)]
 
@@ -256,7 +260,7 @@ class TestNamed:
             find_stages(net, [wrong])
 
     def test_a_tap_of_another_network(self):
-        with pytest.raises(InputError, match=r"unknown module 'features\.0'; choose from"):
+        with pytest.raises(InputError, match=r"module 'features\.0'; choose from"):
             find_stages(tiny(), [Tap("conv1_1", "features.0", "conv", 1, 64)])
 
     @pytest.mark.parametrize(

@@ -62,19 +62,18 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         torch.inference_mode(mode=False),
     ):
         try:
-            undo.callback(_restore_flags, [(m, m.training) for m in module.modules()])
-            undo.callback(
-                _restore_gradients, [(p, p.requires_grad, p.grad) for p in module.parameters()]
-            )
+            modules, parameters = list(module.modules()), list(module.parameters())
+            undo.callback(_restore_flags, [(m, m.training) for m in modules])
+            undo.callback(_restore_gradients, [(p, p.requires_grad, p.grad) for p in parameters])
             undo.callback(
                 _restore_buffer_values,
                 [(b, b.detach().clone(), version_of(b)) for b in module.buffers()],
             )
-            undo.callback(_restore_tables, [(m, _tables(m)) for m in module.modules()])
+            undo.callback(_restore_tables, [(m, _tables(m)) for m in modules])
             undo.callback(_restore_random, _random_state())
-            for submodule in module.modules():
+            for submodule in modules:
                 submodule.training = False
-            for parameter in module.parameters():
+            for parameter in parameters:
                 parameter.requires_grad_(False)
             yield
         finally:
@@ -336,9 +335,10 @@ def _restore_tables(saved: list[tuple[nn.Module, dict[str, dict[Any, Any]]]]) ->
     for module, tables in saved:
         for name, table in tables.items():
             current = getattr(module, name)
-            for key in current.keys() - table.keys():
-                del current[key]
-            current.update(table)
+            if current or table:
+                for key in current.keys() - table.keys():
+                    del current[key]
+                current.update(table)
 
 
 def _random_state() -> tuple[Any, ...]:

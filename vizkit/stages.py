@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vizkit.errors import InputError, VizkitError, unknown
 from vizkit.hooks import blank, dry_run, evaluating
-from vizkit.results import Tap, find_tap
+from vizkit.results import Tap
 
 CONVOLUTIONS = (nn.Conv2d,)
 NORMS = (
@@ -319,25 +319,28 @@ def _named(
     model: Any, module: nn.Module, size: tuple[int, int], wanted: Sequence[str | Tap]
 ) -> list[Tap]:
     modules = dict(module.named_modules())
-    stages = {name: tap for tap in find_stages(model) for name in (tap.name, tap.label)}
     calls = cache(lambda: trace(module, size))
-    layers = cache(lambda: tuple(_layers(module, size)))
+    stages = cache(lambda: find_stages(model))
+    layers = cache(lambda: _layers(module, size))
     found: list[Tap] = []
     for key in wanted:
-        if isinstance(key, Tap):
-            if key.module not in modules:
-                raise unknown("module", key.module, modules)
+        path = key.module if isinstance(key, Tap) else key
+        if isinstance(key, Tap) and path in modules:
             found.append(key)
-        elif key in stages:
-            found.append(stages[key])
-        elif key in modules:
-            found += _taps_of(key, calls())
-        elif any(key in (tap.name, tap.label) for tap in layers()):
-            found.append(find_tap(layers(), key))
+        elif path in modules:
+            found += _taps_of(path, calls())
+        elif named := _first(path, stages, layers):
+            found.append(named)
         else:
-            names = [*stages, *(tap.name for tap in layers()), *modules]
-            raise unknown("stage, layer or module", key, dict.fromkeys(names))
+            names = [*(tap.name for tap in (*stages(), *layers())), *modules]
+            raise unknown("stage, layer or module", path, dict.fromkeys(names))
     return found
+
+
+def _first(name: str, *sources: Callable[[], list[Tap]]) -> Tap | None:
+    """First tap with a name or label; a source is asked only if those before it have none."""
+    every = (tap for taps in sources for tap in taps())
+    return next((tap for tap in every if name in (tap.name, tap.label)), None)
 
 
 def _taps_of(path: str, calls: Sequence[Call]) -> list[Tap]:
