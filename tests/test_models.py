@@ -177,6 +177,13 @@ def test_unknown_names_suggest(name, message):
         vizkit.load(name)
 
 
+def test_a_model_loaded_in_inference_mode_can_be_explained():
+    with torch.inference_mode():
+        model = vizkit.load("demo/vgg11_bn", device="cpu")
+        found = vizkit.attribute(model, vizkit.samples()["rocket"], "saliency")
+    assert found.values["saliency"]["input"].max() > 0
+
+
 def test_devices():
     with pytest.raises(InputError, match="unknown device 'gpu'"):
         vizkit.load("demo/vgg11_bn", device="gpu")

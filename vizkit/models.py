@@ -141,7 +141,9 @@ def load(
     if family not in builders:
         raise unknown("source", family, [key for key in builders if key])
     target = device_of(device)
-    module, transform, default_classes, source = builders[family](short, weights, classes)
+    # weights made in the user's inference mode could never take part in a gradient
+    with torch.inference_mode(mode=False):
+        module, transform, default_classes, source = builders[family](short, weights, classes)
     module = module.to(target).eval()
     names = tuple(classes) if classes else default_classes
     return _classifier(name, module, transform, names, None, source)

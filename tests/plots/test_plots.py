@@ -223,6 +223,9 @@ def test_predictions_and_profile_and_training(photo, maps):
     total = table.query("stage == 'total'")["gmacs"].item()
     widths = sum(bar.get_width() for bar in figure.axes[1].patches)
     assert widths == pytest.approx(total)
+    rows = table[table["stage"] == "head"].assign(stage="unused", params=5e6)
+    drawn = plot_profile(pd.concat([table, rows]))
+    assert max(bar.get_width() for bar in drawn.axes[0].patches) == pytest.approx(5)
     log = pd.DataFrame(
         {
             "epoch": [1, 2], "size": [64, 96], "loss": [2.0, 1.0],

@@ -94,8 +94,12 @@ def plot_profile(
     parts = profiles[profiles["stage"] != "total"]
     models = list(dict.fromkeys(parts["model"]))
     strides = sorted(parts["stride"].dropna().unique())
-    stages = [f"stride{int(stride)}" for stride in strides] + ["head"]
-    colours = [*colormaps[look.sequential](np.linspace(0.1, 0.95, len(stages) - 1)), look.faint]
+    staged = [f"stride{int(stride)}" for stride in strides]
+    # what belongs to no stage: the head, and parameters that do not run, if any
+    others = [stage for stage in dict.fromkeys(parts["stage"]) if stage not in staged]
+    stages = [*staged, *others]
+    greys = colormaps["gray"](np.linspace(0.75, 0.45, len(others)))
+    colours = [*colormaps[look.sequential](np.linspace(0.1, 0.95, len(staged))), *greys]
     with style.drawing(look):
         figure = style.picture(look, figsize or (10.5, 0.38 * len(models) + 1.5))
         grid = figure.subplots(1, len(COSTS), sharey=True)
@@ -104,7 +108,7 @@ def plot_profile(
             table = parts.pivot_table(index="model", columns="stage", values=column, sort=False)
             for stage, colour in zip(stages, colours, strict=True):
                 values = table.get(stage, pd.Series(dtype=float)).reindex(models).fillna(0) / unit
-                name = f"stride {stage.removeprefix('stride')}" if stage != "head" else stage
+                name = stage.replace("stride", "stride ")
                 axes.barh(models, values, left=left, color=colour, label=name, height=0.72)
                 left += values.to_numpy()
             for y, total in enumerate(left):

@@ -79,7 +79,7 @@ def results() -> list[dict[str, Any]]:
             "top1": entry["top1"],
             "top5": entry["top5"],
             "input_size": INPUT_SIZE,
-            "reference": "vizkit evaluate, Imagenette validation photos, ten classes",
+            "reference": "Imagenette validation photos",
         }
         for name, entry in recipes()["models"].items()
     ]
