@@ -6,26 +6,58 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import pandas as pd
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from vizkit.attribution import attribute
+from vizkit.errors import unknown
 from vizkit.forward import capture
 from vizkit.models import Classifier, as_classifier
+from vizkit.peers import attribution_tasks
 from vizkit.statistics import describe
 
 CLASSES = 5
+SUITES = ("passes", "attribution")
 
 
-def benchmark(model: str | Classifier, *, runs: int = 15, threads: int = 1) -> pd.DataFrame:
-    """Time vizkit's passes against the plain ones and captum, in one process, interleaved.
+@dataclass(frozen=True)
+class Task:
+    """Something to time.
+
+    Attributes
+    ----------
+    name : str
+        What is done.
+    tool : str
+        By what.
+    floor : str
+        Name of the task that it is compared with.
+    run : callable
+        Does it once.
+    """
+
+    name: str
+    tool: str
+    floor: str
+    run: Callable[[], object]
+
+
+def benchmark(
+    model: str | Classifier, suite: str = "passes", *, runs: int = 15, threads: int = 1
+) -> pd.DataFrame:
+    """Time vizkit against the plain passes and its peers, in one process, interleaved.
 
     Parameters
     ----------
     model : str or Classifier
         The network.
+    suite : "passes" or "attribution"
+        What capture, statistics and Grad-CAM cost beside the plain passes; or attribution
+        methods beside captum, pytorch-grad-cam and torchcam, as far as they are installed.
     runs : int
         Repetitions; medians are reported.
     threads : int
@@ -34,43 +66,74 @@ def benchmark(model: str | Classifier, *, runs: int = 15, threads: int = 1) -> p
     Returns
     -------
     DataFrame
-        task, milliseconds (median), floor (what it is compared with), ratio to the floor.
+        task, tool, milliseconds (median), floor (what it is compared with), ratio to the floor.
+
+    Raises
+    ------
+    InputError
+        If the suite is unknown.
     """
+    if suite not in SUITES:
+        raise unknown("suite", suite, SUITES)
     classifier = as_classifier(model)
     size = getattr(classifier.transform, "size", (224, 224))
     inputs = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
     inputs = inputs.to(classifier.device, classifier.dtype)
-    targets = list(range(CLASSES))
+    tasks = [
+        Task("forward", "PyTorch", "forward", lambda: _forward(classifier, inputs)),
+        Task(
+            "forward + backward", "PyTorch", "forward + backward",
+            lambda: _backward(classifier, inputs),
+        ),
+    ]  # fmt: skip
+    if suite == "passes":
+        tasks += _passes(classifier, inputs)
+    else:
+        peers = attribution_tasks(classifier, inputs, list(range(CLASSES)))
+        tasks += [
+            Task(name, tool, "forward + backward", run) for name, tool, run in peers
+        ]
+    return _timed(tasks, runs, threads, classifier.device)
+
+
+def _passes(classifier: Classifier, inputs: Tensor) -> list[Task]:
     stages = f"{len(classifier.stages)} stages"
     cam = f"Grad-CAM, {stages} x {CLASSES} classes"
-    tasks: dict[str, tuple[str, Callable[[], object]]] = {
-        "forward": ("forward", lambda: _forward(classifier, inputs)),
-        f"capture, {stages}": ("forward", lambda: capture(classifier, inputs)),
-        "capture, all layers": ("forward", lambda: capture(classifier, inputs, "layers")),
-        f"statistics, {stages}": ("forward", lambda: describe(classifier, inputs)),
-        "forward + backward": ("forward + backward", lambda: _backward(classifier, inputs)),
-        cam: ("forward + backward", lambda: attribute(classifier, inputs, targets=targets)),
-        f"{cam}, captum": ("forward + backward", lambda: _captum(classifier, inputs, targets)),
-    }
+    targets = list(range(CLASSES))
+    both = "forward + backward"
+    return [
+        Task(f"capture, {stages}", "vizkit", "forward", lambda: capture(classifier, inputs)),
+        Task(
+            "capture, all layers", "vizkit", "forward",
+            lambda: capture(classifier, inputs, "layers"),
+        ),
+        Task(f"statistics, {stages}", "vizkit", "forward", lambda: describe(classifier, inputs)),
+        Task(cam, "vizkit", both, lambda: attribute(classifier, inputs, targets=targets)),
+    ]  # fmt: skip
+
+
+def _timed(tasks: list[Task], runs: int, threads: int, device: torch.device) -> pd.DataFrame:
+    times: list[list[float]] = [[] for _ in tasks]
     with _threads(threads):
-        times: dict[str, list[float]] = {name: [] for name in tasks}
-        for repetition in range(runs + 1):
-            for name, (_, task) in tasks.items():
+        for repetition in tqdm(range(runs + 1), desc="rounds"):
+            for task, own in zip(tasks, times, strict=True):
                 started = time.perf_counter()
-                task()
-                if classifier.device.type == "cuda":
+                task.run()
+                if device.type == "cuda":
                     torch.cuda.synchronize()
                 if repetition:  # the first round warms up
-                    times[name].append(time.perf_counter() - started)
-    medians = {name: statistics.median(values) * 1000 for name, values in times.items()}
+                    own.append(time.perf_counter() - started)
+    medians = [statistics.median(own) * 1000 for own in times]
+    floors = {task.name: median for task, median in zip(tasks, medians, strict=True)}
     rows = [
         {
-            "task": name,
-            "milliseconds": medians[name],
-            "floor": floor,
-            "ratio": medians[name] / medians[floor],
+            "task": task.name,
+            "tool": task.tool,
+            "milliseconds": median,
+            "floor": task.floor,
+            "ratio": median / floors[task.floor],
         }
-        for name, (floor, _) in tasks.items()
+        for task, median in zip(tasks, medians, strict=True)
     ]
     return pd.DataFrame(rows)
 
@@ -85,19 +148,6 @@ def _backward(classifier: Classifier, inputs: Tensor) -> Tensor:
     pixels = inputs.clone().requires_grad_()
     logits = classifier.module(pixels)
     return torch.autograd.grad(logits[0, 0], pixels)[0]
-
-
-def _captum(classifier: Classifier, inputs: Tensor, targets: list[int]) -> list[Tensor]:
-    from captum.attr import LayerGradCam
-
-    modules = dict(classifier.module.named_modules())
-    return [
-        LayerGradCam(classifier.module, modules[tap.module]).attribute(
-            inputs, target=target, relu_attributions=True
-        )
-        for tap in classifier.stages
-        for target in targets
-    ]
 
 
 @contextmanager

@@ -260,17 +260,22 @@ def lab(
 
 @app.command()
 def bench(
+    suite: Annotated[str, typer.Argument(help="passes, or attribution (beside its peers).")] = (
+        "passes"
+    ),
     model: Annotated[str, typer.Option("--model", "-m", help="The model to run.")] = (
         "demo/vgg16_bn"
     ),
+    weights: WeightsOption = "default",
     runs: Annotated[int, typer.Option(help="Interleaved repetitions.")] = 15,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Time capture, statistics and attribution against the plain passes, as ratios."""
+    """Time vizkit against the plain passes, or beside captum, grad-cam and torchcam, as ratios."""
     from vizkit.benchmark import benchmark
 
-    _print(benchmark(model, runs=runs, threads=threads), as_json)
+    (loaded,) = _load([model], weights, "auto")
+    _print(benchmark(loaded, suite, runs=runs, threads=threads), as_json)
 
 
 def main() -> None:

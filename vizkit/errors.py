@@ -42,3 +42,26 @@ def unknown(kind: str, value: object, choices: Iterable[str], most: int = 40) ->
     hint = f"; did you mean {near[0]!r}?" if near else ";"
     listed = ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
     return InputError(f"unknown {kind} {value!r}{hint} choose from {listed}")
+
+
+class ConvergenceWarning(UserWarning):
+    """An attribution that should sum to a difference in score, and does not nearly."""
+
+
+def positive(name: str, value: float) -> None:
+    """Require a number above zero.
+
+    Parameters
+    ----------
+    name : str
+        What it is called.
+    value : float
+        What was given.
+
+    Raises
+    ------
+    InputError
+        If it is not above zero, or no number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise InputError(f"{name} must be above 0, not {value!r}")

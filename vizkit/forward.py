@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from vizkit.errors import InputError
-from vizkit.hooks import OverwrittenError, Recorder, evaluating, recording
+from vizkit.errors import InputError, VizkitError
+from vizkit.hooks import OverwrittenError, Recorder, evaluating, recording, version_of
 from vizkit.images import Images, as_images, prepare
 from vizkit.models import Classifier, as_classifier
 from vizkit.results import FeatureMaps, Seen, Tap
@@ -166,6 +167,48 @@ def ran(taps: Sequence[Tap], recorder: Recorder) -> list[Tap]:
 def to_network(inputs: Tensor, classifier: Classifier) -> Tensor:
     """Move inputs to a network's device and type, off any graph that they are part of."""
     return inputs.detach().to(device=classifier.device, dtype=classifier.dtype)
+
+
+def last_layer(module: nn.Module, inputs: Tensor) -> tuple[nn.Linear | nn.Conv2d, Tensor]:
+    """Find the last layer with weights that runs: linear, or a 1x1 convolution.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network.
+    inputs : Tensor of shape (N, 3, H, W)
+        What to feed it.
+
+    Returns
+    -------
+    layer : nn.Linear or nn.Conv2d
+        The classifier proper.
+    read : Tensor of shape (N, F) or (N, F, h, w)
+        Its input.
+
+    Raises
+    ------
+    VizkitError
+        If there is no such layer, or its input is overwritten.
+    """
+    seen: list[tuple[nn.Linear | nn.Conv2d, Tensor, int]] = []
+
+    def keep(layer: nn.Module, args: tuple[Any, ...]) -> None:
+        seen[:] = [(layer, args[0], version_of(args[0]))]  # type: ignore[list-item]
+
+    name = type(module).__name__
+    with evaluating(module), torch.no_grad():
+        for submodule in module.modules():
+            if isinstance(submodule, nn.Linear | nn.Conv2d):
+                submodule.register_forward_pre_hook(keep)
+        # a copy, because the network may change its input too
+        module(inputs.clone())
+    if not seen:
+        raise VizkitError(f"{name} has no linear layer or convolution to read before")
+    layer, read, version = seen[0]
+    if version_of(read) != version:
+        raise VizkitError(f"{name} overwrites the input of its last layer")
+    return layer, read
 
 
 def joined(parts: tuple[Seen, ...]) -> Seen:

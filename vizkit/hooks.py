@@ -198,6 +198,38 @@ def recording(
         yield recorder
 
 
+@contextmanager
+def replacing(module: nn.Module, tap: Tap, maps: Tensor) -> Iterator[None]:
+    """Have a network go on with other maps than it computed; use inside `evaluating`.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network.
+    tap : Tap
+        Whose output is replaced.
+    maps : Tensor of shape (N, C, h, w)
+        What it is replaced by.
+
+    Yields
+    ------
+    None
+        Inside, the network runs so.
+    """
+    calls = iter(range(1 << 30))
+
+    def give(_module: nn.Module, _inputs: tuple[Any, ...], _output: Any) -> Tensor | None:
+        if next(calls) != tap.call:
+            return None
+        return maps.movedim(1, -1) if tap.channels_last else maps
+
+    handle = module.get_submodule(tap.module).register_forward_hook(give)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def blank(
     module: nn.Module, size: tuple[int, int], device: torch.device | str | None = None
 ) -> Tensor:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from vizkit.errors import InputError, VizkitError
-from vizkit.forward import BATCH_SIZE, captured_batches, to_network
-from vizkit.hooks import evaluating, version_of
+from vizkit.errors import InputError
+from vizkit.forward import BATCH_SIZE, captured_batches, last_layer, to_network
 from vizkit.images import as_images, prepare
 from vizkit.models import Classifier, as_classifier
 from vizkit.results import FeatureMaps
@@ -110,26 +107,7 @@ def embed(model: str | nn.Module | Classifier, images: object, pool: bool = True
     parts = []
     for batch in as_images(images).batches(BATCH_SIZE):
         inputs, _ = prepare(batch, classifier.transform)
-        parts.append(_before_classifier(classifier, to_network(inputs, classifier)))
+        _, read = last_layer(classifier.module, to_network(inputs, classifier))
+        parts.append(read.mean(dim=(-2, -1)) if read.ndim == 4 else read.flatten(1))
     return torch.cat(parts)
 
-
-def _before_classifier(classifier: Classifier, inputs: Tensor) -> Tensor:
-    """Read the input of the last layer with weights that runs: linear, or a 1x1 convolution."""
-    seen: list[tuple[Tensor, int]] = []
-
-    def keep(_module: nn.Module, args: tuple[Any, ...]) -> None:
-        seen[:] = [(args[0], version_of(args[0]))]
-
-    with evaluating(classifier.module), torch.no_grad():
-        for module in classifier.module.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                module.register_forward_pre_hook(keep)
-        # a copy, because the network may change its input too
-        classifier.module(inputs.clone())
-    if not seen:
-        raise VizkitError(f"{classifier.name} has no linear layer or convolution to read before")
-    embedding, version = seen[0]
-    if version_of(embedding) != version:
-        raise VizkitError(f"{classifier.name} overwrites the input of its last layer")
-    return embedding.mean(dim=(-2, -1)) if embedding.ndim == 4 else embedding.flatten(1)

@@ -254,6 +254,11 @@ class Attributions:
         The stages of the stage-level methods.
     classes : tuple of str
         Names of the network's outputs; empty if unknown.
+    against : int or None
+        The class whose score was subtracted from that of each target.
+    errors : dict of str to Tensor of shape (N, T)
+        For methods whose maps should sum to a difference in score: by how much they do not, in
+        units of the logit.
     """
 
     model: str
@@ -264,6 +269,8 @@ class Attributions:
     seen: Seen
     taps: tuple[Tap, ...] = ()
     classes: tuple[str, ...] = ()
+    against: int | None = None
+    errors: dict[str, Tensor] = field(default_factory=dict)
 
     def select(self, n: int) -> Attributions:
         """Return the same of image ``n`` alone."""

@@ -1,7 +1,16 @@
 """Which places matter for a class: one decorated function per method, one pass for all stages."""
 
-from vizkit.attribution import cam, pixel  # noqa: F401  (importing a file registers its methods)
-from vizkit.attribution.registry import METHODS, Method, Probe, method
+from vizkit.attribution import (  # noqa: F401  (importing a file registers its methods)
+    cam,
+    channels,
+    deeplift,
+    guided,
+    perturbation,
+    pixel,
+    relevance,
+)
+from vizkit.attribution.query import Probe, Query
+from vizkit.attribution.registry import METHODS, Method, method
 from vizkit.attribution.run import attribute
 
-__all__ = ["METHODS", "Method", "Probe", "attribute", "method"]
+__all__ = ["METHODS", "Method", "Probe", "Query", "attribute", "method"]

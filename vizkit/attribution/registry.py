@@ -1,4 +1,4 @@
-"""The registry of attribution methods, and what a method is given to work with."""
+"""The registry of attribution methods: a method is data and one function."""
 
 from __future__ import annotations
 
@@ -8,44 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from torch import Tensor, nn
-
 Level = Literal["stage", "input"]
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What a stage-level method sees of one stage, for N images and T classes.
-
-    Attributes
-    ----------
-    activations : Tensor of shape (N, 1, C, h, w)
-        The stage's feature maps.
-    gradients : Tensor of shape (N, T, C, h, w)
-        Derivative of each class's logit by the feature maps.
-    """
-
-    activations: Tensor
-    gradients: Tensor
-
-
-@dataclass(frozen=True)
-class Query:
-    """What an input-level method is given: a network to run, N inputs and one class for each.
-
-    Attributes
-    ----------
-    module : nn.Module
-        In evaluation mode, parameters frozen.
-    inputs : Tensor of shape (N, 3, H, W)
-        Detached; a method may ask for its gradient.
-    target : Tensor of shape (N,), int64
-        The class explained.
-    """
-
-    module: nn.Module
-    inputs: Tensor
-    target: Tensor
 
 
 @dataclass(frozen=True)
@@ -64,13 +27,16 @@ class Method:
         Whether it gives a map per stage or one of the input's size.
     function : callable
         The method itself; its keyword arguments are the options.
+    by_class : bool
+        Whether the map depends on the class explained.
     """
 
     name: str
     label: str
     paper: str
     level: Level
-    function: Callable[..., Tensor]
+    function: Callable[..., Any]
+    by_class: bool = True
 
     @cached_property
     def options(self) -> dict[str, Any]:
@@ -88,8 +54,8 @@ METHODS: dict[str, Method] = {}
 
 
 def method(
-    name: str, *, label: str, paper: str, level: Level
-) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    name: str, *, label: str, paper: str, level: Level, by_class: bool = True
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register an attribution method.
 
     Parameters
@@ -101,8 +67,11 @@ def method(
     paper : str
         Where it is defined.
     level : "stage" or "input"
-        ``"stage"``: the function takes a `Probe` and returns (N, T, h, w). ``"input"``: it
-        takes a `Query` and returns (N, H, W).
+        ``"stage"``: the function takes a `Probe` and returns (N, T, h, w), or None where the
+        method has no meaning at that stage. ``"input"``: it takes a `Query` and returns
+        (N, T, H, W), or that and the convergence error, (N, T).
+    by_class : bool
+        Whether the map depends on the class explained.
 
     Returns
     -------
@@ -110,8 +79,8 @@ def method(
         A decorator that leaves the function as it is.
     """
 
-    def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        METHODS[name] = Method(name, label, paper, level, function)
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        METHODS[name] = Method(name, label, paper, level, function, by_class)
         return function
 
     return register

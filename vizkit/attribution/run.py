@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import operator
-import re
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
-from vizkit.attribution.registry import METHODS, Method, Probe, Query
-from vizkit.errors import InputError, unknown
+from vizkit.attribution.cam import missing_head
+from vizkit.attribution.linear import LinearHeads
+from vizkit.attribution.memory import out_of_memory
+from vizkit.attribution.query import Probe, Query, probes
+from vizkit.attribution.registry import METHODS, Method
+from vizkit.attribution.targets import Targets, index_of, resolve, rows_of
+from vizkit.errors import ConvergenceWarning, InputError, unknown
 from vizkit.forward import BATCH_SIZE, joined, ran, recorded, to_network
-from vizkit.hooks import evaluating
 from vizkit.images import Images, as_images, prepare
 from vizkit.models import Classifier, as_classifier
 from vizkit.results import Attributions, Tap
 from vizkit.stages import find_stages
 
-Targets = None | int | str | Sequence[int | str] | Tensor
+INPUT = "input"
+TOLERANCE = 0.05
 
 
 def attribute(
@@ -28,6 +33,8 @@ def attribute(
     methods: str | Sequence[str] = "grad_cam",
     targets: Targets = None,
     stages: str | Sequence[str | Tap] | None = None,
+    *,
+    against: int | str | None = None,
     **options: Any,
 ) -> Attributions:
     """Attribute class scores to places.
@@ -39,12 +46,14 @@ def attribute(
     images : path, folder, PIL image, array, tensor, Images, or a list of these
         What to explain the network's output on.
     methods : str or list of str
-        Names in `METHODS`: ``"grad_cam"``, ``"saliency"``, ...
+        Names in `METHODS`: ``"grad_cam"``, ``"integrated_gradients"``, ``"occlusion"``, ...
     targets : None, int, str, list, or Tensor
         The classes explained: None for the predicted one, an index, a class name, ``"top5"``,
         a list of indices or names (each for every image), or a tensor (N,) or (N, T).
     stages : list of str or Tap, optional
         Where stage-level methods look, as in `find_stages`; by default at every stage.
+    against : int or str, optional
+        A class whose score is subtracted first, so that the maps say why the target and not this.
     **options
         Options of the methods; see ``METHODS[name].options``.
 
@@ -56,21 +65,143 @@ def attribute(
     Raises
     ------
     InputError
-        If a method, target, stage or option is unknown.
+        If a method, target, stage or option is unknown, or a method cannot explain this network.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If a map that should sum to a difference in score is off by more than 5 % of it.
     """
     classifier = as_classifier(model)
     chosen = _methods(methods, options)
     taps = find_stages(classifier, "stages" if stages is None else stages)
     everything = as_images(images)
     if isinstance(targets, Tensor):
-        targets = _rows(targets, len(everything))
-    parts = [
-        _attribute_batch(classifier, batch, chosen, targets, taps, start * BATCH_SIZE, options)
-        for start, batch in enumerate(everything.batches(BATCH_SIZE))
-    ]
+        targets = rows_of(targets, len(everything))
+    job = _Job(classifier, chosen, taps, against, options)
+    parts: list[Attributions] = []
+    batches = list(everything.batches(BATCH_SIZE))
+    for batch in tqdm(batches, desc=classifier.name, disable=len(batches) == 1):
+        done = sum(len(part.seen) for part in parts)
+        own = targets[done : done + len(batch)] if isinstance(targets, Tensor) else targets
+        parts += job.run(batch, own)
+    return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+class _Job:
+    """What is asked of every batch."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        methods: list[Method],
+        taps: list[Tap],
+        against: int | str | None,
+        options: dict[str, Any],
+    ) -> None:
+        self.classifier = classifier
+        self.methods = methods
+        self.taps = taps
+        self.against = None if against is None else index_of(against, classifier)
+        self.options = options
+
+    def run(self, images: Images, targets: Targets) -> list[Attributions]:
+        """Explain a batch, or halves of it where memory does not suffice."""
+        try:
+            return [self._explain(images, targets)]
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if len(images) == 1 or not out_of_memory(error):
+                raise
+        # outside the handler, so that the failed run's tensors are gone
+        half = len(images) // 2
+        parts = [Images(images.photos[:half]), Images(images.photos[half:])]
+        split = isinstance(targets, Tensor)
+        both = [targets[:half], targets[half:]] if split else [targets, targets]  # type: ignore[index]
+        return [each for part, own in zip(parts, both, strict=True) for each in self.run(part, own)]
+
+    def _explain(self, images: Images, targets: Targets) -> Attributions:
+        classifier = self.classifier
+        inputs, seen = prepare(images, classifier.transform)
+        inputs = to_network(inputs, classifier)
+        staged = any(method.level == "stage" for method in self.methods)
+        taps = self.taps if staged else []
+        with (
+            LinearHeads(),
+            recorded(classifier.module, taps, inputs, detach=not staged, cut=True) as (
+                recorder,
+                logits,
+            ),
+            torch.enable_grad(),
+        ):
+            indices = resolve(targets, logits, classifier)
+            self._check_against(logits.shape[1])
+            query = Query(
+                classifier.module, inputs, indices, self.against, self._stages(), classifier.transform
+            )
+            maps = {tap: recorder.outputs[tap] for tap in ran(taps, recorder)}
+            values, errors = self._values(query, probes(query, maps, logits))
+        return Attributions(
+            model=classifier.name,
+            values=values,
+            targets=indices,
+            probabilities=logits.detach().float().softmax(dim=1).gather(1, indices),
+            inputs=inputs,
+            seen=seen,
+            taps=tuple(maps),
+            classes=classifier.classes,
+            against=self.against,
+            errors=errors,
+        )
+
+    def _stages(self) -> tuple[Tap, ...]:
+        return self.classifier.stages
+
+    def _check_against(self, classes: int) -> None:
+        if self.against is not None and not 0 <= self.against < classes:
+            raise InputError(f"unknown target {self.against}: choose from 0 to {classes - 1}")
+
+    def _values(
+        self, query: Query, found: dict[Tap, Probe]
+    ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
+        """Maps of every method, and errors of those that know theirs."""
+        values: dict[str, dict[str, Tensor]] = {}
+        errors: dict[str, Tensor] = {}
+        for method in self.methods:
+            own = {key: value for key, value in self.options.items() if key in method.options}
+            if method.level == "stage":
+                maps = {_key(t, found): method.function(p, **own) for t, p in found.items()}
+                kept = {key: each.float() for key, each in maps.items() if each is not None}
+                if not kept:
+                    raise missing_head(self.classifier.name)
+                values[method.name] = kept
+                continue
+            result = method.function(query, **own)
+            if isinstance(result, tuple):
+                result, error = result
+                errors[method.name] = error.float()
+                _warn(method, result, error, self.classifier.name)
+            values[method.name] = {INPUT: result.detach().float()}
+        return values, errors
+
+
+def _warn(method: Method, maps: Tensor, error: Tensor, model: str) -> None:
+    gains = (maps.sum(dim=(-2, -1)) - error).abs()
+    off = error.abs()
+    # below a thousandth of a logit there is nothing to explain
+    bad = (off > TOLERANCE * gains) & (off > 1e-3)
+    if bad.any():
+        share = float((off / gains.clamp(min=1e-9))[bad].max())
+        warnings.warn(
+            f"{method.name} of {model}: {int(bad.sum())} of {bad.numel()} maps do not sum to the "
+            f"difference in score that they explain, by up to {share:.0%}"
+            + ("; more n_steps help" if "n_steps" in method.options else ""),
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+
+
+def _joined(parts: list[Attributions]) -> Attributions:
     first = parts[0]
-    if len(parts) == 1:
-        return first
     return Attributions(
         model=first.model,
         values={
@@ -83,94 +214,14 @@ def attribute(
         seen=joined(tuple(p.seen for p in parts)),
         taps=first.taps,
         classes=first.classes,
+        against=first.against,
+        errors={name: torch.cat([p.errors[name] for p in parts]) for name in first.errors},
     )
 
 
-def _attribute_batch(
-    classifier: Classifier,
-    images: Images,
-    methods: list[Method],
-    targets: Targets,
-    taps: list[Tap],
-    start: int,
-    options: dict[str, Any],
-) -> Attributions:
-    inputs, seen = prepare(images, classifier.transform)
-    inputs = to_network(inputs, classifier)
-    if any(method.level == "stage" for method in methods):
-        logits, indices, probes = _probe(classifier, inputs, taps, targets, start)
-    else:
-        with recorded(classifier.module, (), inputs) as (_, logits):
-            indices, probes = _resolve(targets, logits, classifier, start), {}
-    values = {}
-    for method in methods:
-        own = {key: value for key, value in options.items() if key in method.options}
-        if method.level == "stage":
-            values[method.name] = {
-                _key(tap, probes): method.function(probe, **own).float()
-                for tap, probe in probes.items()
-            }
-        else:
-            values[method.name] = {"input": _at_input(method, classifier, inputs, indices, own)}
-    probabilities = logits.detach().float().softmax(dim=1).gather(1, indices)
-    return Attributions(
-        model=classifier.name,
-        values=values,
-        targets=indices,
-        probabilities=probabilities,
-        inputs=inputs,
-        seen=seen,
-        taps=tuple(probes),
-        classes=classifier.classes,
-    )
-
-
-def _probe(
-    classifier: Classifier, inputs: Tensor, taps: list[Tap], targets: Targets, start: int
-) -> tuple[Tensor, Tensor, dict[Tap, Probe]]:
-    """One forward pass and one backward pass per class, which give every stage its probe."""
-    with recorded(classifier.module, taps, inputs, detach=False, cut=True) as (recorder, logits):
-        indices = _resolve(targets, logits, classifier, start)
-        taps = ran(taps, recorder)
-        maps = [recorder.outputs[tap] for tap in taps]
-        scores = logits.gather(1, indices).sum(dim=0)
-        last = len(scores) - 1
-        # one backward pass a class: batched gradients double the memory and gain nothing on CPU
-        gradients = [
-            torch.autograd.grad(score, maps, retain_graph=t < last, materialize_grads=True)
-            for t, score in enumerate(scores)
-        ]
-    probes = {
-        tap: Probe(
-            activations=recorder.outputs[tap].detach().unsqueeze(1),
-            gradients=torch.stack([by_class[i] for by_class in gradients], dim=1),
-        )
-        for i, tap in enumerate(taps)
-    }
-    return logits.detach(), indices, probes
-
-
-def _at_input(
-    method: Method,
-    classifier: Classifier,
-    inputs: Tensor,
-    indices: Tensor,
-    options: dict[str, Any],
-) -> Tensor:
-    module = classifier.module
-    with evaluating(module), torch.enable_grad():
-        # a copy, because the network may change its input, and methods ask for its gradient
-        module.register_forward_pre_hook(lambda _module, args: args[0].clone())
-        maps = [
-            method.function(Query(module, inputs, target), **options)
-            for target in indices.unbind(dim=1)
-        ]
-    return torch.stack(maps, dim=1).detach().float()
-
-
-def _key(tap: Tap, probes: dict[Tap, Probe]) -> str:
+def _key(tap: Tap, found: dict[Tap, Probe]) -> str:
     """Return a tap's name, or its label where several roles of one layer are asked for."""
-    return tap.label if sum(other.name == tap.name for other in probes) > 1 else tap.name
+    return tap.label if sum(other.name == tap.name for other in found) > 1 else tap.name
 
 
 def _methods(names: str | Sequence[str], options: dict[str, Any]) -> list[Method]:
@@ -186,50 +237,3 @@ def _methods(names: str | Sequence[str], options: dict[str, Any]) -> list[Method
         if option not in known:
             raise unknown(f"option of {', '.join(wanted)}", option, sorted(known) or ("(none)",))
     return chosen
-
-
-def _rows(targets: Tensor, count: int) -> Tensor:
-    """Classes given image by image, as (N, T)."""
-    if targets.is_floating_point() or targets.ndim not in {1, 2} or len(targets) != count:
-        raise InputError(
-            f"a tensor of targets must be whole numbers of shape (N,) or (N, T) for the {count} "
-            f"images given, not {targets.dtype} {tuple(targets.shape)}"
-        )
-    return targets.reshape(count, -1).long()
-
-
-def _resolve(targets: Targets, logits: Tensor, classifier: Classifier, start: int) -> Tensor:
-    """Class indices, (N, T), of what the user asked for; ``start`` is the batch's first image."""
-    count, classes = logits.shape
-    if isinstance(targets, Tensor):
-        return _in_range(targets[start : start + count].to(logits.device), classes)
-    ranked = re.fullmatch(r"top(\d+)", targets) if isinstance(targets, str) else None
-    if targets is None or ranked:
-        k = int(ranked[1]) if ranked else 1
-        if not 1 <= k <= classes:
-            raise InputError(f"unknown target {targets!r}: the model has {classes} classes")
-        return logits.detach().topk(k, dim=1).indices
-    if isinstance(targets, str) or not isinstance(targets, Iterable):
-        targets = [targets]
-    row = [_index(target, classifier) for target in targets]
-    if not row:
-        raise InputError("no targets: the list is empty")
-    return _in_range(torch.tensor([row] * count, device=logits.device), classes)
-
-
-def _index(target: Any, classifier: Classifier) -> int:
-    if isinstance(target, str):
-        return classifier.class_index(target)
-    try:
-        return operator.index(target)
-    except TypeError:
-        raise InputError(
-            f"unknown target {target!r}: give an index, a class name, 'top5' or a list of these"
-        ) from None
-
-
-def _in_range(indices: Tensor, classes: int) -> Tensor:
-    outside = indices[(indices < 0) | (indices >= classes)]
-    if outside.numel():
-        raise InputError(f"unknown target {outside[0].item()}: choose from 0 to {classes - 1}")
-    return indices
