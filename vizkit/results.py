@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
+from torch import Tensor, stack
+from torch.nn.functional import interpolate
 
 from vizkit.errors import InputError, unknown
 
@@ -259,6 +260,10 @@ class Attributions:
     errors : dict of str to Tensor of shape (N, T)
         For methods whose maps should sum to a difference in score: by how much they do not, in
         units of the logit.
+    options : dict of str to Any
+        Options that the methods were given.
+    labels : dict of str to str
+        What figures call each method.
     """
 
     model: str
@@ -271,29 +276,95 @@ class Attributions:
     classes: tuple[str, ...] = ()
     against: int | None = None
     errors: dict[str, Tensor] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
 
-    def select(self, n: int) -> Attributions:
-        """Return the same of image ``n`` alone."""
-        keep = slice(n, n + 1)
+    def select(
+        self,
+        n: int | None = None,
+        *,
+        methods: str | Sequence[str] | None = None,
+        stages: str | Sequence[str] | None = None,
+        target: int | None = None,
+    ) -> Attributions:
+        """Return a part of the same.
+
+        Parameters
+        ----------
+        n : int, optional
+            Image ``n`` alone.
+        methods, stages : str or list of str, optional
+            These alone; ``"input"`` is the stage of input-level methods.
+        target : int, optional
+            The class at this position alone, from 0.
+
+        Returns
+        -------
+        Attributions
+            With the same axes.
+
+        Raises
+        ------
+        InputError
+            If there is no such image, method, stage or class.
+        """
+        rows = _one("image", n, self.targets.shape[0])
+        columns = _one("target", target, self.targets.shape[1])
+        kept = _chosen("method", methods, self.values)
+        every = dict.fromkeys(key for method in kept for key in self.values[method])
+        places = _chosen("stage", stages, every)
+        values = {
+            method: {
+                key: maps[rows, columns]
+                for key, maps in self.values[method].items()
+                if key in places
+            }
+            for method in kept
+        }
         return replace(
             self,
-            values={
-                method: {key: maps[keep] for key, maps in stages.items()}
-                for method, stages in self.values.items()
-            },
-            targets=self.targets[keep],
-            probabilities=self.probabilities[keep],
-            inputs=self.inputs[keep],
-            seen=self.seen.select(n),
+            values={method: maps for method, maps in values.items() if maps},
+            targets=self.targets[rows, columns],
+            probabilities=self.probabilities[rows, columns],
+            inputs=self.inputs[rows],
+            seen=self.seen if n is None else self.seen.select(rows.start),
+            taps=tuple(tap for tap in self.taps if {tap.name, tap.label} & places.keys()),
+            errors={name: each[rows, columns] for name, each in self.errors.items() if name in kept},
         )
+
+    def stack(self, size: tuple[int, int] | None = None) -> tuple[Tensor, pd.DataFrame]:
+        """Put all maps on one grid.
+
+        Parameters
+        ----------
+        size : tuple of (int, int), optional
+            Height and width; by default those of the input.
+
+        Returns
+        -------
+        maps : Tensor of shape (M, N, T, H, W)
+            Raw values, bilinear where a map has another size.
+        labels : DataFrame
+            Method and stage of each of the M.
+        """
+        height, width = size or self.inputs.shape[-2:]
+        keys = [(method, stage) for method, maps in self.values.items() for stage in maps]
+        maps = [
+            interpolate(self.values[m][s], (height, width), mode="bilinear", align_corners=False)
+            for m, s in keys
+        ]
+        return stack(maps), pd.DataFrame(keys, columns=["method", "stage"])
 
     def target_name(self, image: int, target: int) -> str:
         """Name of the class explained, or its number where names are unknown."""
-        index = int(self.targets[image, target])
+        name = self._class_name(int(self.targets[image, target]))
+        return name if self.against is None else f"{name} \u2212 {self._class_name(self.against)}"
+
+    def _class_name(self, index: int) -> str:
         return self.classes[index] if index < len(self.classes) else f"class {index}"
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per map: model, image, method, stage, target, probability, min, max, mean."""
+        """One row per map: model, image, method, stage, target, probability, min, max, mean, error."""
         rows = [
             {
                 "model": self.model,
@@ -306,6 +377,7 @@ class Attributions:
                 "min": maps[n, t].min().item(),
                 "max": maps[n, t].max().item(),
                 "mean": maps[n, t].mean().item(),
+                "error": self.errors[method][n, t].item() if method in self.errors else np.nan,
             }
             for method, stages in self.values.items()
             for stage, maps in stages.items()
@@ -376,6 +448,26 @@ class StageStatistics:
 
     def _repr_html_(self) -> str:
         return _titled(repr(self), self.frame)
+
+
+def _one(kind: str, index: int | None, count: int) -> slice:
+    """One of ``count``, or all."""
+    if index is None:
+        return slice(None)
+    if not -count <= index < count:
+        raise InputError(f"no {kind} {index}: there are {count}, counted from 0")
+    return slice(index % count, index % count + 1)
+
+
+def _chosen(kind: str, names: str | Sequence[str] | None, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the known that are named, or all."""
+    if names is None:
+        return dict(known)
+    wanted = [names] if isinstance(names, str) else list(names)
+    for name in wanted:
+        if name not in known:
+            raise unknown(kind, name, known)
+    return {name: known[name] for name in wanted}
 
 
 def _tap_columns(model: str, tap: Tap) -> dict[str, Any]:

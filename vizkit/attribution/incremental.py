@@ -1,7 +1,8 @@
-"""Recompute only what a change of a rectangle of the input can change, exactly."""
+"""Recompute only what changes of rectangles of the input can change, exactly."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,19 +31,6 @@ _ELEMENTWISE = (
 
 
 @dataclass(frozen=True)
-class Span:
-    """Rows or columns from ``start`` up to, not including, ``stop``."""
-
-    start: int
-    stop: int
-
-    @property
-    def slice(self) -> slice:
-        """For indexing."""
-        return slice(self.start, self.stop)
-
-
-@dataclass(frozen=True)
 class _Window:
     """How a layer slides over one axis: kernel, step, padding and dilation."""
 
@@ -51,40 +39,40 @@ class _Window:
     padding: int
     dilation: int
 
-    def changed(self, span: Span, length: int) -> Span:
-        """Outputs that a change of inputs in a span can change, of ``length`` outputs."""
+    def changed(self, start: int, stop: int, length: int) -> tuple[int, int]:
+        """Outputs, of ``length``, that inputs from ``start`` up to ``stop`` can change."""
         reach = self.dilation * (self.kernel - 1)
-        first = -((reach - span.start - self.padding) // self.step)
-        last = (span.stop - 1 + self.padding) // self.step
-        return Span(max(first, 0), min(last + 1, length))
+        first = -((reach - start - self.padding) // self.step)
+        last = (stop - 1 + self.padding) // self.step
+        return max(first, 0), min(last + 1, length)
 
-    def needed(self, span: Span) -> Span:
-        """Inputs that a span of outputs reads; beyond the border where that is padded."""
-        reach = self.dilation * (self.kernel - 1)
-        first = span.start * self.step - self.padding
-        return Span(first, (span.stop - 1) * self.step - self.padding + reach + 1)
+    def read(self, count: int) -> int:
+        """Inputs that ``count`` outputs read, padding included."""
+        return (count - 1) * self.step + self.dilation * (self.kernel - 1) + 1
 
 
 @dataclass(frozen=True)
-class Change:
-    """New values of a rectangle of maps that are otherwise known.
+class Changes:
+    """New values of rectangles of one size, each in maps that are otherwise known.
 
     Attributes
     ----------
-    rows, columns : Span
-        The rectangle.
-    values : Tensor of shape (1, C, h, w)
+    tops, lefts : sequence of int
+        Where each of the B rectangles begins.
+    values : Tensor of shape (B, C, h, w)
         What is there now.
     """
 
-    rows: Span
-    columns: Span
+    tops: Sequence[int]
+    lefts: Sequence[int]
     values: Tensor
 
     def applied(self, maps: Tensor) -> Tensor:
-        """Return the whole maps with the change."""
-        changed = maps.clone()
-        changed[..., self.rows.slice, self.columns.slice] = self.values
+        """Return the whole maps (1, C, H, W) with each of the changes, (B, C, H, W)."""
+        changed = maps.repeat(len(self.tops), 1, 1, 1)
+        height, width = self.values.shape[-2:]
+        for one, top, left, values in zip(changed, self.tops, self.lefts, self.values, strict=True):
+            one[:, top : top + height, left : left + width] = values
         return changed
 
 
@@ -108,68 +96,83 @@ def local_links(chain: Chain) -> int:
     return next((n for n, yes in enumerate(local) if not yes), len(local))
 
 
-def propagate(module: nn.Module, before: Tensor, after: Tensor, change: Change) -> Change | None:
-    """Carry a change through one layer.
+def propagate(module: nn.Module, before: Tensor, after: Tensor, changes: Changes) -> Changes:
+    """Carry changes through one layer.
 
     Parameters
     ----------
     module : nn.Module
         One of the kinds that `local_links` counts.
     before, after : Tensor of shape (1, C, h, w)
-        The layer's input and output without the change.
-    change : Change
+        The layer's input and output without any change.
+    changes : Changes
         Of the input.
 
     Returns
     -------
-    Change or None
-        Of the output; None if nothing changes.
+    Changes
+        Of the output. Rectangles are as large as the largest needs; what a smaller change
+        leaves alone is computed again and comes out the same.
     """
     windows = _windows(module)
     if windows is None:
         # a copy, for the layer may work in place
-        return Change(change.rows, change.columns, module(change.values.clone()))
-    rows = windows[0].changed(change.rows, after.shape[-2])
-    columns = windows[1].changed(change.columns, after.shape[-1])
-    if rows.start >= rows.stop or columns.start >= columns.stop:
-        return None
-    slab = _slab(before, change, windows[0].needed(rows), windows[1].needed(columns), module)
-    return Change(rows, columns, _unpadded(module, slab))
+        return Changes(changes.tops, changes.lefts, module(changes.values.clone()))
+    height, width = changes.values.shape[-2:]
+    tops, rows = _carried(windows[0], changes.tops, height, after.shape[-2])
+    lefts, columns = _carried(windows[1], changes.lefts, width, after.shape[-1])
+    slabs = _slabs(module, windows, before, changes, (tops, rows), (lefts, columns))
+    return Changes(tops, lefts, _unpadded(module, slabs))
 
 
-def _slab(before: Tensor, change: Change, rows: Span, columns: Span, module: nn.Module) -> Tensor:
-    """Cut the inputs that a layer needs, with the change in them and padding around them."""
-    height, width = before.shape[-2:]
-    inside = Span(max(rows.start, 0), min(rows.stop, height))
-    across = Span(max(columns.start, 0), min(columns.stop, width))
-    slab = before[..., inside.slice, across.slice].clone()
-    top, bottom = max(change.rows.start, inside.start), min(change.rows.stop, inside.stop)
-    left, right = max(change.columns.start, across.start), min(change.columns.stop, across.stop)
-    slab[
-        ..., top - inside.start : bottom - inside.start, left - across.start : right - across.start
-    ] = change.values[
-        ...,
-        top - change.rows.start : bottom - change.rows.start,
-        left - change.columns.start : right - change.columns.start,
-    ]
-    edges = (
-        across.start - columns.start, columns.stop - across.stop,
-        inside.start - rows.start, rows.stop - inside.stop,
-    )  # fmt: skip
-    if not any(edges):
-        return slab
+def _carried(
+    window: _Window, starts: Sequence[int], size: int, length: int
+) -> tuple[list[int], int]:
+    """Where the changed outputs of each rectangle begin, and how many there are at most."""
+    spans = [window.changed(start, start + size, length) for start in starts]
+    most = max(1, *(stop - start for start, stop in spans))
+    return [max(0, min(start, length - most)) for start, _ in spans], most
+
+
+def _slabs(
+    module: nn.Module,
+    windows: tuple[_Window, _Window],
+    before: Tensor,
+    changes: Changes,
+    rows: tuple[list[int], int],
+    columns: tuple[list[int], int],
+) -> Tensor:
+    """Cut what each rectangle of outputs reads, with its change in it and padding around it."""
     fill = -torch.inf if isinstance(module, nn.MaxPool2d) else 0.0
-    return F.pad(slab, edges, value=fill)
+    down, across = windows[0].padding, windows[1].padding
+    padded = F.pad(before, (across, across, down, down), value=fill)[0]
+    high, wide = windows[0].read(rows[1]), windows[1].read(columns[1])
+    slabs = []
+    places = zip(rows[0], columns[0], changes.tops, changes.lefts, changes.values, strict=True)
+    for row, column, top, left, values in places:
+        y, x = row * windows[0].step, column * windows[1].step
+        slab = padded[:, y : y + high, x : x + wide].clone()
+        _paste(slab, values, top + down - y, left + across - x)
+        slabs.append(slab)
+    return torch.stack(slabs)
 
 
-def _unpadded(module: Any, slab: Tensor) -> Tensor:
+def _paste(slab: Tensor, values: Tensor, top: int, left: int) -> None:
+    """Put values at a place that may lie partly outside."""
+    bottom = min(top + values.shape[-2], slab.shape[-2])
+    right = min(left + values.shape[-1], slab.shape[-1])
+    y, x = max(top, 0), max(left, 0)
+    slab[:, y:bottom, x:right] = values[:, y - top : bottom - top, x - left : right - left]
+
+
+def _unpadded(module: Any, slabs: Tensor) -> Tensor:
     if isinstance(module, nn.Conv2d):
         return F.conv2d(
-            slab, module.weight, module.bias, module.stride, 0, module.dilation, module.groups
+            slabs, module.weight, module.bias, module.stride, 0, module.dilation, module.groups
         )
     if isinstance(module, nn.MaxPool2d):
-        return F.max_pool2d(slab, module.kernel_size, module.stride, 0, module.dilation)
-    return F.avg_pool2d(slab, module.kernel_size, module.stride)
+        return F.max_pool2d(slabs, module.kernel_size, module.stride, 0, module.dilation)
+    return F.avg_pool2d(slabs, module.kernel_size, module.stride)
 
 
 def _windows(module: Any) -> tuple[_Window, _Window] | None:

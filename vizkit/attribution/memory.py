@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-_PIXELS_ON_CPU = 8 * 224 * 224
+_PIXELS_ON_CPU = 4 * 224 * 224
 _PIXELS_ON_GPU = 64 * 224 * 224
 
 

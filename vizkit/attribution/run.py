@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -151,6 +152,8 @@ class _Job:
             classes=classifier.classes,
             against=self.against,
             errors=errors,
+            options=self.options,
+            labels={method.name: method.label for method in self.methods},
         )
 
     def _stages(self) -> tuple[Tap, ...]:
@@ -202,8 +205,8 @@ def _warn(method: Method, maps: Tensor, error: Tensor, model: str) -> None:
 
 def _joined(parts: list[Attributions]) -> Attributions:
     first = parts[0]
-    return Attributions(
-        model=first.model,
+    return replace(
+        first,
         values={
             name: {key: torch.cat([p.values[name][key] for p in parts]) for key in stage_maps}
             for name, stage_maps in first.values.items()
@@ -212,9 +215,6 @@ def _joined(parts: list[Attributions]) -> Attributions:
         probabilities=torch.cat([p.probabilities for p in parts]),
         inputs=torch.cat([p.inputs for p in parts]),
         seen=joined(tuple(p.seen for p in parts)),
-        taps=first.taps,
-        classes=first.classes,
-        against=first.against,
         errors={name: torch.cat([p.errors[name] for p in parts]) for name in first.errors},
     )
 

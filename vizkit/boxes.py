@@ -1,0 +1,113 @@
+"""Boxes of objects in photos, and where they lie in what a network saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vizkit.errors import InputError
+from vizkit.results import Seen
+
+Box = tuple[float, float, float, float]
+COLUMNS = ("file", "x0", "y0", "x1", "y1")
+
+
+def read_boxes(path: str | Path) -> dict[str, list[Box]]:
+    """Read boxes from a CSV file.
+
+    Parameters
+    ----------
+    path : str or Path
+        With columns file, x0, y0, x1, y1, in pixels of the photo, half open; others are ignored,
+        and a photo may have several rows.
+
+    Returns
+    -------
+    dict of str to list of (x0, y0, x1, y1)
+        By file name, without its folders.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or a column is missing.
+    """
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read boxes from {path}: {error}") from error
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing:
+        raise InputError(f"{path} has no column {missing[0]!r}: it needs {', '.join(COLUMNS)}")
+    boxes: dict[str, list[Box]] = {}
+    try:
+        for file, *corners in table[list(COLUMNS)].itertuples(index=False):
+            boxes.setdefault(Path(str(file)).name, []).append(_box(corners))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: {error}") from error
+    return boxes
+
+
+def boxes_in_input(
+    boxes: Mapping[str, Sequence[Any]] | Sequence[Sequence[Any]], seen: Seen
+) -> list[list[Box]]:
+    """Find boxes of photos again in what a network saw of them.
+
+    Parameters
+    ----------
+    boxes : mapping of image name to boxes, or a sequence of boxes for each image
+        ``(x0, y0, x1, y1)`` in pixels of the photo (of the input, where that was a tensor).
+    seen : Seen
+        What the network saw.
+
+    Returns
+    -------
+    list of list of (x0, y0, x1, y1)
+        For each image, in pixels of the input, cut off at its border; what lies outside is
+        left out.
+
+    Raises
+    ------
+    InputError
+        If there is not one entry for each image, or a box is none.
+    """
+    if isinstance(boxes, Mapping):
+        own = [boxes.get(name, ()) for name in seen.names]
+    elif len(boxes) == len(seen):
+        own = list(boxes)
+    else:
+        raise InputError(f"boxes for {len(boxes)} images, but there are {len(seen)}")
+    height, width = seen.pixels.shape[1:3]
+    return [
+        [
+            inside
+            for box in some
+            if (inside := _moved(_checked(box), shown, width, height)) is not None
+        ]
+        for some, shown in zip(own, seen.boxes, strict=True)
+    ]
+
+
+def _checked(box: Any) -> Box:
+    try:
+        return _box(box)
+    except (TypeError, ValueError) as error:
+        raise InputError(str(error)) from error
+
+
+def _box(corners: Any) -> Box:
+    x0, y0, x1, y1 = (float(value) for value in corners)
+    if not (x0 < x1 and y0 < y1) or not np.isfinite([x0, y0, x1, y1]).all():
+        raise ValueError(f"no box: ({x0:g}, {y0:g}, {x1:g}, {y1:g}), expected x0 < x1 and y0 < y1")
+    return x0, y0, x1, y1
+
+
+def _moved(box: Box, shown: Box, width: int, height: int) -> Box | None:
+    left, top, right, bottom = shown
+    across, down = width / (right - left), height / (bottom - top)
+    x0, x1 = (min(max((x - left) * across, 0), width) for x in (box[0], box[2]))
+    y0, y1 = (min(max((y - top) * down, 0), height) for y in (box[1], box[3]))
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
