@@ -19,7 +19,7 @@ LAYERS = [
     {"models"},
     {"forward"},
     {"attribution", "statistics", "prediction", "profiling", "evaluation", "training"},
-    {"plots", "peers"},
+    {"plots", "peers", "judging"},
     {"show"},
     {"reports", "widgets", "benchmark"},
     {"cli"},

@@ -126,6 +126,48 @@ def attribute(
 
 
 @app.command()
+def faithfulness(
+    folder: Annotated[Path, typer.Argument(help="One folder of photos a class.")],
+    models: ModelsArg = DEFAULT_MODEL,
+    methods: Annotated[str, typer.Option(help="Separated by commas, or all.")] = "all",
+    stages: Annotated[str, typer.Option(help="Separated by commas; by default every one.")] = "",
+    boxes: Annotated[
+        Path | None, typer.Option(help="CSV: file, x0, y0, x1, y1 in pixels of the photos.")
+    ] = None,
+    per_class: Annotated[int, typer.Option(help="Photos of each class; 0: all.")] = 0,
+    baseline: Annotated[str, typer.Option(help="blur, mean, black or white.")] = "blur",
+    steps: Annotated[int, typer.Option(help="Points of each curve.")] = 28,
+    randomised: Annotated[bool, typer.Option(help="Explain random weights, too.")] = True,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV of every map.")] = None,
+    weights: WeightsOption = "default",
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how far methods' maps of each photo's own class can be trusted.
+
+    Prints means by model, method and stage. A method that cannot explain a model is left out.
+    """
+    from vizkit.boxes import read_boxes
+    from vizkit.judging import judge, means
+
+    found = judge(
+        _load(_split(models), weights, device),
+        folder,
+        None if methods == "all" else _split(methods),
+        _split(stages) or None,
+        boxes=read_boxes(boxes) if boxes else None,
+        per_class=per_class,
+        out=out,
+        baseline=baseline,
+        steps=steps,
+        randomised=randomised,
+    )
+    for model, method, reason in found.left_out:
+        typer.echo(f"left out {method} of {model}: {reason}", err=True)
+    _print(means(found.frame), as_json)
+
+
+@app.command()
 def stats(
     images: Annotated[list[Path], typer.Argument(help="Photos or folders.")],
     models: ModelsArg = DEFAULT_MODEL,

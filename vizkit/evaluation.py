@@ -53,10 +53,10 @@ def evaluate(
         If the folder has no class folders, or one of them names no class of the model.
     """
     root = Path(folder).expanduser()
-    photos = _labelled(root)
+    photos = labelled(root)
     rows = []
     for classifier in as_classifiers(model):
-        wanted = _indices(classifier, sorted({label for _, label in photos}))
+        wanted = folder_indices(classifier, sorted({label for _, label in photos}))
         hits, failed = _hits(classifier, photos, wanted)
         frame = pd.DataFrame(hits, columns=["class", "top1", "top5"])
         groups = frame.groupby("class", sort=False) if by_class else [("all", frame)]
@@ -146,7 +146,24 @@ def _read(batch: list[tuple[Path, str]]) -> tuple[Images, list[str]]:
     return Images(tuple(photos)), labels
 
 
-def _labelled(root: Path) -> list[tuple[Path, str]]:
+def labelled(root: Path) -> list[tuple[Path, str]]:
+    """List the photos of a folder of class folders.
+
+    Parameters
+    ----------
+    root : Path
+        One folder a class.
+
+    Returns
+    -------
+    list of (Path, str)
+        Each photo and the name of its class folder, sorted.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
     if not root.is_dir():
         raise InputError(f"no such folder: {root}")
     found = [
@@ -161,8 +178,26 @@ def _labelled(root: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def _indices(classifier: Classifier, folders: list[str]) -> dict[str, int]:
-    """Which output each class folder stands for."""
+def folder_indices(classifier: Classifier, folders: list[str]) -> dict[str, int]:
+    """Find the output that each class folder stands for.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Who knows the names.
+    folders : list of str
+        Names of classes, or ImageNet synsets.
+
+    Returns
+    -------
+    dict of str to int
+        Output by folder.
+
+    Raises
+    ------
+    InputError
+        If a folder is no class of the network.
+    """
     if not classifier.classes:
         raise InputError(f"{classifier.name} has no class names: give them to load or wrap")
     # exact names win over those that differ in case only ("Cardigan" is a dog in ImageNet)

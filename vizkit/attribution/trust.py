@@ -82,7 +82,7 @@ def faithfulness(
           or put back, the most important first, in [0, 1] (Petsiuk et al., 2018): low and high
           speak for a map;
         - average_drop: what the probability loses, relative to itself, when the photo is seen
-          through the map scaled to [0, 1], and increase: whether it rises (Chattopadhay et al.,
+          through the map's positive part scaled to [0, 1], and increase: whether it rises (Chattopadhay et al.,
           2018);
         - sensitivity: correlation, in [-1, 1], of the score lost without a random half of 49
           cells with the map's sum over them (sensitivity-n; Ancona et al., ICLR 2018);
@@ -123,7 +123,7 @@ def _seen_through(query: Query, maps: Sequence[Map]) -> pd.DataFrame:
     rows = []
     whole = query.probabilities(query.inputs)
     for each in maps:
-        values = each.values.to(query.inputs)
+        values = each.values.to(query.inputs).clamp(min=0)
         spread = values.max() - values.min()
         # a map that is the same everywhere hides nothing
         window = (values - values.min()) / spread if spread > 0 else torch.ones_like(values)
