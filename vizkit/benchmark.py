@@ -90,9 +90,7 @@ def benchmark(
         tasks += _passes(classifier, inputs)
     else:
         peers = attribution_tasks(classifier, inputs, list(range(CLASSES)))
-        tasks += [
-            Task(name, tool, "forward + backward", run) for name, tool, run in peers
-        ]
+        tasks += [Task(name, tool, "forward + backward", run) for name, tool, run in peers]
     return _timed(tasks, runs, threads, classifier.device)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,16 +54,8 @@ def attribution_tasks(classifier: Classifier, inputs: Tensor, targets: list[int]
     if find_spec("torchcam"):
         jobs.append((cam, "torchcam", lambda: _torchcam(network, inputs, targets, stages)))
     for name, method, options, peer in _input_level(network, inputs, targets[0]):
-        jobs += [
-            (
-                name,
-                "vizkit",
-                lambda method=method, options=options: attribute(
-                    classifier, inputs, method, targets[0], **options
-                ),
-            ),
-            (name, "captum", peer),
-        ]
+        own = partial(attribute, classifier, inputs, method, targets[0], **options)
+        jobs += [(name, "vizkit", own), (name, "captum", peer)]
     return jobs
 
 
@@ -110,7 +104,7 @@ def _torchcam(
 
 def _input_level(
     network: nn.Module, inputs: Tensor, target: int
-) -> list[tuple[str, str, dict[str, int], Callable[[], object]]]:
+) -> list[tuple[str, str, dict[str, Any], Callable[[], object]]]:
     """Name, vizkit's method and options, and captum's own, at its default batch size."""
     from captum.attr import IntegratedGradients, NoiseTunnel, Occlusion, Saliency
 
@@ -132,9 +126,7 @@ def _input_level(
         return found
 
     def integrated() -> Tensor:
-        found: Tensor = IntegratedGradients(network).attribute(
-            inputs, target=target, n_steps=STEPS
-        )
+        found: Tensor = IntegratedGradients(network).attribute(inputs, target=target, n_steps=STEPS)
         return found
 
     return [

@@ -110,4 +110,3 @@ def embed(model: str | nn.Module | Classifier, images: object, pool: bool = True
         _, read = last_layer(classifier.module, to_network(inputs, classifier))
         parts.append(read.mean(dim=(-2, -1)) if read.ndim == 4 else read.flatten(1))
     return torch.cat(parts)
-

@@ -329,7 +329,9 @@ class Attributions:
             inputs=self.inputs[rows],
             seen=self.seen if n is None else self.seen.select(rows.start),
             taps=tuple(tap for tap in self.taps if {tap.name, tap.label} & places.keys()),
-            errors={name: each[rows, columns] for name, each in self.errors.items() if name in kept},
+            errors={
+                name: each[rows, columns] for name, each in self.errors.items() if name in kept
+            },
         )
 
     def stack(self, size: tuple[int, int] | None = None) -> tuple[Tensor, pd.DataFrame]:
@@ -364,7 +366,7 @@ class Attributions:
         return self.classes[index] if index < len(self.classes) else f"class {index}"
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per map: model, image, method, stage, target, probability, min, max, mean, error."""
+        """One row per map: which, its class and probability, min, max, mean and error."""
         rows = [
             {
                 "model": self.model,
@@ -459,7 +461,9 @@ def _one(kind: str, index: int | None, count: int) -> slice:
     return slice(index % count, index % count + 1)
 
 
-def _chosen(kind: str, names: str | Sequence[str] | None, known: Mapping[str, Any]) -> dict[str, Any]:
+def _chosen(
+    kind: str, names: str | Sequence[str] | None, known: Mapping[str, Any]
+) -> dict[str, Any]:
     """Those of the known that are named, or all."""
     if names is None:
         return dict(known)

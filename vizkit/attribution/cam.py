@@ -126,9 +126,7 @@ def xgrad_cam(probe: Probe) -> Tensor:
     return relu((weights * probe.activations).sum(dim=CHANNELS))
 
 
-@method(
-    "eigen_cam", label="Eigen-CAM", paper="arXiv:2008.00299", level="stage", by_class=False
-)
+@method("eigen_cam", label="Eigen-CAM", paper="arXiv:2008.00299", level="stage", by_class=False)
 def eigen_cam(probe: Probe) -> Tensor:
     """Project the activations onto their first principal direction; the class plays no part.
 

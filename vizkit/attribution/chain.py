@@ -131,7 +131,7 @@ def _followed(module: nn.Module, inputs: Tensor) -> _Frame:
 
 
 def _links(frame: _Frame) -> list[Link]:
-    """Steps of one module's run: those of its parts if they are a chain, else itself."""
+    """List the steps of one module's run: those of its parts if they are a chain, else itself."""
     whole = [Link(frame.path, frame.module)]
     current, version = frame.before, frame.version
     links: list[Link] = []
@@ -148,7 +148,7 @@ def _links(frame: _Frame) -> list[Link]:
 
 
 def _step(given: Any, version: int, taken: Any, version_taken: int) -> list[Link] | None:
-    """What lies between an output and the next input: nothing, a flattening, or (None) more."""
+    """Tell what lies between an output and an input: nothing, a flattening, or (None) more."""
     if not isinstance(given, Tensor) or not isinstance(taken, Tensor):
         return None
     if given is taken and version == version_taken:
@@ -158,4 +158,3 @@ def _step(given: Any, version: int, taken: Any, version_taken: int) -> list[Link
     if same and flat and version == version_taken and taken.shape[0] == given.shape[0]:
         return [Link("", nn.Flatten(1))]
     return None
-

@@ -37,18 +37,22 @@ def score_cam(probe: Probe) -> Tensor:
     query = probe.query
     found = []
     for image, maps in zip(query.images(), probe.activations.squeeze(1), strict=True):
-        scores = in_batches(
-            lambda some, image=image: image.scores(_masked(image.inputs, some)),
-            maps.unsqueeze(1),
-            query.batch_size,
-        )
-        weights = scores[:, image.targets[0]].float().softmax(dim=0)
+        weights = _scores_through(image, maps)[:, image.targets[0]].softmax(dim=0)
         found.append(relu(torch.einsum("ct,chw->thw", weights, maps)))
     return torch.stack(found)
 
 
+def _scores_through(image: Query, maps: Tensor) -> Tensor:
+    """Score one image seen through each of its maps (C, h, w): (C, K)."""
+
+    def scores(some: Tensor) -> Tensor:
+        return image.scores(_masked(image.inputs, some))
+
+    return in_batches(scores, maps.unsqueeze(1), image.batch_size).float()
+
+
 def _masked(pixels: Tensor, maps: Tensor) -> Tensor:
-    """The input through each channel: (C, 1, h, w) scaled to [0, 1] and to the input's size."""
+    """Show the input through each channel, (C, 1, h, w), scaled to [0, 1] and in size."""
     low, high = maps.amin(dim=PLACES, keepdim=True), maps.amax(dim=PLACES, keepdim=True)
     # a channel that is the same everywhere shows nothing
     spread = torch.where(high > low, high - low, torch.ones_like(high))
@@ -57,7 +61,9 @@ def _masked(pixels: Tensor, maps: Tensor) -> Tensor:
     return masks.to(pixels.dtype) * pixels
 
 
-@method("ablation_cam", label="Ablation-CAM", paper="doi:10.1109/WACV45572.2020.9093360", level="stage")
+@method(
+    "ablation_cam", label="Ablation-CAM", paper="doi:10.1109/WACV45572.2020.9093360", level="stage"
+)
 def ablation_cam(probe: Probe) -> Tensor:
     """Weight each channel by how much the score falls when the channel is set to zero.
 
@@ -86,7 +92,7 @@ def ablation_cam(probe: Probe) -> Tensor:
 
 
 def _losses(probe: Probe, image: Query, maps: Tensor, chain: Chain) -> Tensor:
-    """What each class loses without each channel of one image's maps (1, C, h, w): (C, K)."""
+    """Measure what each class loses without each channel of maps (1, C, h, w): (C, K)."""
     start = chain.after(probe.tap.module)
 
     def rest(some: Tensor) -> Tensor:

@@ -81,7 +81,9 @@ def maps_of(attributions: Attributions, references: bool) -> Iterator[Map]:
                     one = at_input_size(values[n : n + 1, t : t + 1], size)[0, 0]
                     yield Map(n, t, method, stage, one)
             if references:
-                for name, values in zip(REFERENCES, (centred(size), torch.zeros(size)), strict=True):
+                for name, values in zip(
+                    REFERENCES, (centred(size), torch.zeros(size)), strict=True
+                ):
                     yield Map(n, t, name, "input", values)
 
 
@@ -188,9 +190,7 @@ def query_of(classifier: Classifier, attributions: Attributions) -> Query:
     """
     inputs = attributions.inputs.to(classifier.device, classifier.dtype)
     targets = attributions.targets.to(classifier.device)
-    query = Query(
-        classifier.module, inputs, targets, None, classifier.stages, classifier.transform
-    )
+    query = Query(classifier.module, inputs, targets, None, classifier.stages, classifier.transform)
     classes = query.scores(inputs[:1]).shape[1]
     if int(targets.max()) >= classes:
         raise InputError(
@@ -201,7 +201,7 @@ def query_of(classifier: Classifier, attributions: Attributions) -> Query:
 
 
 def _replaced(start: Tensor, end: Tensor, ranks: Tensor, fractions: np.ndarray) -> Tensor:
-    """Inputs (F, 3, H, W) with growing parts of one replaced by the other."""
+    """Make inputs (F, 3, H, W) with growing parts of one replaced by the other."""
     inputs = start.repeat(len(fractions), 1, 1, 1)
     flat, source = inputs.flatten(2), end.flatten(1)
     for n, fraction in enumerate(fractions):

@@ -74,7 +74,7 @@ class _Rescaled(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
-        types: Sequence[type],  # noqa: ARG002  (part of PyTorch's protocol)
+        types: Sequence[type],
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
@@ -104,7 +104,7 @@ def _twice(half: Tensor) -> Tensor:
 
 
 def _secant(pair: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """An elementwise function, with the slope of the line through both halves."""
+    """Apply an elementwise function, with the slope of the line through both halves."""
     inner = pair.detach().requires_grad_()
     outputs = function(inner)
     (slopes,) = torch.autograd.grad(outputs.sum(), inner)
@@ -116,8 +116,8 @@ def _secant(pair: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _shared(first: Tensor, second: Tensor) -> Tensor:
-    """A product: each factor counts with the mean of the other."""
-    means = [_twice(sum(each.detach().chunk(2)) / 2) for each in (first, second)]
+    """Multiply: each factor counts with the mean of the other."""
+    means = [_twice(torch.stack(each.detach().chunk(2)).mean(0)) for each in (first, second)]
     return _lines((first * second).detach(), first * means[1] + means[0] * second)
 
 
@@ -130,7 +130,7 @@ def _credited(
     ceil_mode: bool = False,
     return_indices: bool = False,  # noqa: ARG001  (torch passes it on)
 ) -> Tensor:
-    """A max pooling: its difference is that of the places where either half is greatest."""
+    """Pool: the difference of the maxima is that of the places where either half has its own."""
     values, places = F.max_pool2d(
         pair.detach(), kernel_size, stride or None, padding, dilation, ceil_mode, True
     )

@@ -26,14 +26,15 @@ class _GuidedReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor) -> Tensor:
-        output = inputs.clamp(min=0)
+        output: Tensor = inputs.clamp(min=0)
         ctx.save_for_backward(output)
         return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (output,) = ctx.saved_tensors
-        return gradients[0].clamp(min=0) * (output > 0)
+        passed: Tensor = gradients[0].clamp(min=0) * (output > 0)
+        return passed
 
 
 class _Guided(TorchFunctionMode):
@@ -44,7 +45,7 @@ class _Guided(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
-        types: Sequence[type],  # noqa: ARG002  (part of PyTorch's protocol)
+        types: Sequence[type],
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
@@ -61,9 +62,9 @@ class _Guided(TorchFunctionMode):
 def guided_backprop(query: Query) -> Tensor:
     """Take the gradient with negative ones cut off at every ReLU.
 
-    ``max_c |G_c|``, Springenberg et al., "Striving for simplicity: the all convolutional net", 2014.
-    Crisp, but it hardly depends on the class or the later layers (Adebayo et al., "Sanity checks
-    for saliency maps", NeurIPS 2018): a sharpened picture more than an explanation.
+    ``max_c |G_c|``, Springenberg et al., "Striving for simplicity: the all convolutional net",
+    2014. Crisp, but it hardly depends on the class or the later layers (Adebayo et al., "Sanity
+    checks for saliency maps", NeurIPS 2018): a sharpened picture more than an explanation.
 
     Parameters
     ----------

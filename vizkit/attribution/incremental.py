@@ -40,14 +40,14 @@ class _Window:
     dilation: int
 
     def changed(self, start: int, stop: int, length: int) -> tuple[int, int]:
-        """Outputs, of ``length``, that inputs from ``start`` up to ``stop`` can change."""
+        """Find the outputs, of ``length``, that inputs from ``start`` up to ``stop`` can change."""
         reach = self.dilation * (self.kernel - 1)
         first = -((reach - start - self.padding) // self.step)
         last = (stop - 1 + self.padding) // self.step
         return max(first, 0), min(last + 1, length)
 
     def read(self, count: int) -> int:
-        """Inputs that ``count`` outputs read, padding included."""
+        """Count the inputs that ``count`` outputs read, padding included."""
         return (count - 1) * self.step + self.dilation * (self.kernel - 1) + 1
 
 

@@ -25,7 +25,7 @@ class LinearHeads(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
-        types: Sequence[type],  # noqa: ARG002  (part of PyTorch's protocol)
+        types: Sequence[type],
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
@@ -37,7 +37,7 @@ class LinearHeads(TorchFunctionMode):
 
 def _convolved(
     func: Callable[..., Tensor],
-    input: Tensor,  # noqa: A002  (torch's own names, which callers may use)
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = 1,

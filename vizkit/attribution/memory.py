@@ -77,7 +77,12 @@ def in_batches(run: Callable[[Tensor], Tensor], inputs: Tensor, size: int) -> Te
     Tensor of shape (M, ...)
         The results, in order.
     """
-    return shrinking(lambda some: torch.cat([run(part) for part in inputs.split(some)]), size)
+
+    def every(some: int) -> Tensor:
+        starts = range(0, len(inputs), some)
+        return torch.cat([run(inputs[start : start + some]) for start in starts])
+
+    return shrinking(every, size)
 
 
 def out_of_memory(error: BaseException) -> bool:

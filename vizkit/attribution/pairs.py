@@ -100,16 +100,15 @@ def ssim(first: np.ndarray, second: np.ndarray) -> float:
     if any(each is None for each in scaled):
         return math.nan
     side = min(7, *first.shape)
-    return float(
-        structural_similarity(*scaled, data_range=1.0, win_size=side - (side + 1) % 2)
-    )
+    return float(structural_similarity(*scaled, data_range=1.0, win_size=side - (side + 1) % 2))
 
 
 def _ranks(values: np.ndarray) -> np.ndarray | None:
     """Ranks with mean 0 and length 1; None if all are the same."""
-    ranks = rankdata(values) - (values.size + 1) / 2
-    length = np.linalg.norm(ranks)
-    return ranks / length if length > 0 else None
+    ranks: np.ndarray = rankdata(values) - (values.size + 1) / 2
+    length = float(np.linalg.norm(ranks))
+    scaled: np.ndarray = ranks / (length or 1.0)
+    return scaled if length > 0 else None
 
 
 def _correlation(first: np.ndarray | None, second: np.ndarray | None) -> float:
@@ -124,9 +123,10 @@ def _unit(values: np.ndarray) -> np.ndarray | None:
 def _highest(values: np.ndarray, share: float) -> np.ndarray:
     """Mark the highest places; fewer where the rest of the map is all the lowest value."""
     count = max(1, round(share * values.size))
-    marked = np.zeros(values.size, dtype=bool)
+    marked: np.ndarray = np.zeros(values.size, dtype=bool)
     marked[np.argsort(-values, axis=None, kind="stable")[:count]] = True
-    return marked & (values.ravel() > values.min())
+    marked &= values.ravel() > values.min()
+    return marked
 
 
 def _overlap(first: np.ndarray, second: np.ndarray) -> float:
@@ -137,7 +137,7 @@ def _overlap(first: np.ndarray, second: np.ndarray) -> float:
 def _on_grid(
     values: Tensor, seen: Seen, sources: Sequence[Attributions], size: int
 ) -> list[np.ndarray]:
-    """Maps of all images and classes on one grid over the part that all networks saw."""
+    """Put maps of all images and classes on one grid over the part that all networks saw."""
     found = []
     for n, box in enumerate(seen.boxes):
         others = np.array([source.seen.boxes[n] for source in sources])
@@ -145,12 +145,12 @@ def _on_grid(
         cut = _cut(values[n : n + 1].float().cpu(), box, shared)
         mode = "area" if min(cut.shape[-2:]) > size else "bilinear"
         corners = {} if mode == "area" else {"align_corners": False}
-        found += list(F.interpolate(cut, (size, size), mode=mode, **corners)[0].numpy())  # type: ignore[arg-type]
+        found += list(F.interpolate(cut, (size, size), mode=mode, **corners)[0].numpy())
     return found
 
 
 def _cut(maps: Tensor, box: Sequence[float], shared: Sequence[float]) -> Tensor:
-    """The part of maps over a box that lies over a smaller one, to the nearest cell."""
+    """Cut out the part of maps over a box that lies over a smaller one, to the nearest cell."""
     height, width = maps.shape[-2:]
     left, top, right, bottom = box
     xs = [round((x - left) / (right - left) * width) for x in (shared[0], shared[2])]

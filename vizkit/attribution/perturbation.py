@@ -105,7 +105,7 @@ def _occluded(
 
 
 def _covers(pixels: Tensor, cover: Tensor, corners: list[list[int]], side: int) -> Changes:
-    """The windows as changes of the input; those cut off by the border show what was there."""
+    """Make windows changes of the input; those cut off by the border show what was there."""
     height, width = pixels.shape[-2:]
     values, tops, lefts = [], [], []
     for y, x in corners:
@@ -150,9 +150,7 @@ def rise(
     positive("grid", grid)
     if not 0 < keep < 1:
         raise InputError(f"keep must be between 0 and 1, not {keep!r}")
-    return torch.stack(
-        [_risen(image, n_masks, grid, keep, seed) for image in query.images()]
-    )
+    return torch.stack([_risen(image, n_masks, grid, keep, seed) for image in query.images()])
 
 
 def _risen(image: Query, n_masks: int, grid: int, keep: float, seed: int) -> Tensor:

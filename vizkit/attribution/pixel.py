@@ -62,9 +62,7 @@ def input_x_gradient(query: Query) -> Tensor:
 
 
 @method("smooth_grad", label="SmoothGrad", paper="arXiv:1706.03825", level="input")
-def smooth_grad(
-    query: Query, *, n_samples: int = 25, noise: float = 0.15, seed: int = 0
-) -> Tensor:
+def smooth_grad(query: Query, *, n_samples: int = 25, noise: float = 0.15, seed: int = 0) -> Tensor:
     """Average the gradient over noisy copies of the input.
 
     ``max_c |mean_i dS/dx_c(x + e_i)|``, Smilkov et al., "SmoothGrad: removing noise by adding
@@ -114,7 +112,9 @@ def smooth_grad_sq(
     return _noisy(query, "smoothgrad_sq", n_samples, noise, seed).amax(dim=COLOURS)
 
 
-@method("integrated_gradients", label="Integrated gradients", paper="arXiv:1703.01365", level="input")
+@method(
+    "integrated_gradients", label="Integrated gradients", paper="arXiv:1703.01365", level="input"
+)
 def integrated_gradients(
     query: Query, *, n_steps: int = 50, baseline: str = "mean"
 ) -> tuple[Tensor, Tensor]:
@@ -209,16 +209,13 @@ def expected_gradients(
 
 def _one_by_one(query: Query, explain: Callable[[Query, int, int], Tensor]) -> Tensor:
     """Explain each image and class alone: (N, T, 3, H, W); captum takes one class at a time."""
+
+    def one(image: Query, target: int) -> Tensor:
+        found = shrinking(lambda size: explain(image, target, size), query.batch_size)
+        return found[0].detach()
+
     rows = [
-        torch.stack(
-            [
-                shrinking(
-                    lambda size, image=image, target=target: explain(image, target, size),
-                    query.batch_size,
-                )[0].detach()
-                for target in image.targets[0].tolist()
-            ]
-        )
+        torch.stack([one(image, target) for target in image.targets[0].tolist()])
         for image in query.images()
     ]
     return torch.stack(rows)
@@ -266,4 +263,3 @@ def _reference_photos(query: Query) -> Tensor:
     if photos.shape[-2:] != query.inputs.shape[-2:]:
         photos = F.interpolate(photos, query.inputs.shape[-2:], mode="bilinear")
     return photos.to(query.inputs)
-

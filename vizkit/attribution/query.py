@@ -98,7 +98,7 @@ class Query:
 
 
 def _copied(inputs: Tensor) -> Tensor:
-    """A copy, because the network may change its input; laid out as CPUs convolve best."""
+    """Copy, because the network may change its input; laid out as CPUs convolve best."""
     last = inputs.device.type == "cpu"
     return inputs.clone(memory_format=torch.channels_last if last else torch.preserve_format)
 

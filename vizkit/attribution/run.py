@@ -137,7 +137,12 @@ class _Job:
             indices = resolve(targets, logits, classifier)
             self._check_against(logits.shape[1])
             query = Query(
-                classifier.module, inputs, indices, self.against, self._stages(), classifier.transform
+                classifier.module,
+                inputs,
+                indices,
+                self.against,
+                self._stages(),
+                classifier.transform,
             )
             maps = {tap: recorder.outputs[tap] for tap in ran(taps, recorder)}
             values, errors = self._values(query, probes(query, maps, logits))
@@ -166,7 +171,7 @@ class _Job:
     def _values(
         self, query: Query, found: dict[Tap, Probe]
     ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
-        """Maps of every method, and errors of those that know theirs."""
+        """Run every method: maps, and errors of those that know theirs."""
         values: dict[str, dict[str, Tensor]] = {}
         errors: dict[str, Tensor] = {}
         for method in self.methods:

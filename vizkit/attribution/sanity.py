@@ -89,7 +89,9 @@ def randomisation(
     copy = twin(classifier.module, own_weights=True)
     groups = _groups(classifier)
     steps = {TRAINED: trained}
-    for n, (name, paths) in enumerate(tqdm(groups.items(), desc="randomisation", disable=only_last)):
+    for n, (name, paths) in enumerate(
+        tqdm(groups.items(), desc="randomisation", disable=only_last)
+    ):
         _randomise(copy, paths, seed + n)
         if only_last and n < len(groups) - 1:
             continue

@@ -82,8 +82,8 @@ def faithfulness(
           or put back, the most important first, in [0, 1] (Petsiuk et al., 2018): low and high
           speak for a map;
         - average_drop: what the probability loses, relative to itself, when the photo is seen
-          through the map's positive part scaled to [0, 1], and increase: whether it rises (Chattopadhay et al.,
-          2018);
+          through the map's positive part scaled to [0, 1], and increase: whether it rises
+          (Chattopadhay et al., 2018);
         - sensitivity: correlation, in [-1, 1], of the score lost without a random half of 49
           cells with the map's sum over them (sensitivity-n; Ancona et al., ICLR 2018);
         - pointing_game and energy_in_box, in [0, 1], where boxes are given: whether the greatest

@@ -36,5 +36,5 @@ def twin(module: nn.Module, *, own_weights: bool = False) -> nn.Module:
         raise InputError(f"{type(module).__name__} cannot be copied: {error}") from error
     for submodule in copy.modules():
         if getattr(submodule, "inplace", False) is True:
-            submodule.inplace = False
+            setattr(submodule, "inplace", False)  # noqa: B010  (not every module has it)
     return copy
