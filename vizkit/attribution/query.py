@@ -67,7 +67,7 @@ class Query:
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Run the network: scores (B, K) of inputs (B, 3, H, W), with a graph if one is wanted."""
-        return self.margins(self.module(_copied(inputs)))
+        return self.margins(self.module(self._copied(inputs)))
 
     def scores(self, inputs: Tensor) -> Tensor:
         """Scores of any number of inputs, without a graph, batch after batch; (B, K)."""
@@ -78,10 +78,16 @@ class Query:
         """Return the same after softmax, in [0, 1] (in [-1, 1] against another class); (B, K)."""
         with torch.no_grad():
             return in_batches(
-                lambda some: self.margins(self.module(_copied(some)).float().softmax(dim=1)),
+                lambda some: self.margins(self.module(self._copied(some)).float().softmax(dim=1)),
                 inputs,
                 self.batch_size,
             )
+
+    def _copied(self, inputs: Tensor) -> Tensor:
+        """Copy, because the network may change its input; laid out as CPUs convolve best."""
+        last = inputs.device.type == "cpu"
+        layout = torch.channels_last if last else torch.preserve_format
+        return inputs.to(self.inputs.dtype).clone(memory_format=layout)
 
     @cached_property
     def gradients(self) -> Tensor:
@@ -95,12 +101,6 @@ class Query:
         for n in range(len(self.inputs)):
             keep = slice(n, n + 1)
             yield replace(self, inputs=self.inputs[keep], targets=self.targets[keep])
-
-
-def _copied(inputs: Tensor) -> Tensor:
-    """Copy, because the network may change its input; laid out as CPUs convolve best."""
-    last = inputs.device.type == "cpu"
-    return inputs.clone(memory_format=torch.channels_last if last else torch.preserve_format)
 
 
 @dataclass(frozen=True)
