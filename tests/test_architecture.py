@@ -21,7 +21,7 @@ LAYERS = [
     {"attribution", "statistics", "prediction", "profiling", "evaluation", "training"},
     {"plots", "peers", "judging"},
     {"show"},
-    {"reports", "widgets", "benchmark"},
+    {"reports", "widgets", "benchmark", "exporting"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

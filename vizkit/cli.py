@@ -105,24 +105,69 @@ def predict(
 def attribute(
     images: Annotated[list[Path], typer.Argument(help="Photos or folders.")],
     models: ModelsArg = DEFAULT_MODEL,
-    methods: Annotated[str, typer.Option(help="Separated by commas.")] = "grad_cam",
-    target: Annotated[
-        str, typer.Option(help="A class name or index, or top5; by default the predicted class.")
-    ] = "",
-    out: Annotated[Path, typer.Option("--out", "-o", help="Picture: .png, .pdf or .svg.")] = Path(
-        "attributions.png"
+    methods: Annotated[str, typer.Option(help="Separated by commas; see vizkit methods.")] = (
+        "grad_cam"
     ),
+    target: Annotated[
+        str,
+        typer.Option(help="Class names or indices, separated by commas, or top5; else predicted."),
+    ] = "",
+    against: Annotated[str, typer.Option(help="A class to explain the target against.")] = "",
+    stages: Annotated[str, typer.Option(help="Separated by commas; by default every one.")] = "",
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="A .png, .pdf or .svg, or a folder for .npz and .png."),
+    ] = Path("attributions.png"),
+    draw: Annotated[str, typer.Option(help="overlay, contours or map.")] = "overlay",
+    scale: Annotated[str, typer.Option(help="panel, stage, model or all.")] = "panel",
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
+    pictures: Annotated[bool, typer.Option(help="Into a folder: pictures, too.")] = True,
     weights: WeightsOption = "default",
     device: DeviceOption = "auto",
 ) -> None:
-    """Draw which places of photos matter for a class, at every stage."""
+    """Write which places of photos matter for a class, at every stage.
+
+    Into a folder: raw values as NAME.npz and a picture for each photo, one after the other.
+    """
+    from vizkit.exporting import export_attributions
     from vizkit.show import show_attributions
 
-    wanted = int(target) if target.isdigit() else target or None
     loaded = _load(_split(models), weights, device)
-    picture = show_attributions(loaded, images, _split(methods), wanted, theme=theme)
-    typer.echo(picture.save(out))
+    wanted = (_split(methods), _targets(target), _split(stages) or None)
+    other = _class(against) if against else None
+    drawing = {"draw": draw, "scale": scale}
+    if out.suffix.lower() in {".png", ".pdf", ".svg"}:
+        picture = show_attributions(loaded, images, *wanted, against=other, theme=theme, **drawing)
+        typer.echo(picture.save(out))
+        return
+    found = export_attributions(
+        loaded, images, out, *wanted,
+        against=other, theme=theme, pictures=pictures, drawing=drawing,
+    )  # fmt: skip
+    for file, reason in found.failed.items():
+        typer.echo(f"left out {file}: {reason}", err=True)
+    for path in found.files:
+        typer.echo(path)
+
+
+@app.command("methods")
+def list_methods(as_json: JsonOption = False) -> None:
+    """List the attribution methods, what they do, their options and papers."""
+    import pandas as pd
+
+    from vizkit.attribution import METHODS
+
+    rows = [
+        {
+            "name": each.name,
+            "level": each.level,
+            "options": ", ".join(f"{name}={value}" for name, value in each.options.items()),
+            "paper": each.paper,
+            "summary": each.summary,
+        }
+        for each in METHODS.values()
+    ]
+    _print(pd.DataFrame(rows), as_json)
 
 
 @app.command()
@@ -346,6 +391,15 @@ def _load(names: list[str], weights: str, device: str) -> list[Classifier]:
 
 def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _class(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
+
+
+def _targets(text: str) -> int | str | list[int | str] | None:
+    parts = [_class(part) for part in _split(text)]
+    return parts[0] if len(parts) == 1 else parts or None
 
 
 def _phases(text: str) -> tuple[tuple[int, int], ...]:

@@ -5,13 +5,17 @@ from vizkit.plots.curves import plot_statistics, plot_training
 from vizkit.plots.maps import plot_feature_maps
 from vizkit.plots.style import Picture
 from vizkit.plots.tables import plot_predictions, plot_profile
+from vizkit.plots.trust import plot_agreement, plot_curves, plot_randomisation
 
 __all__ = [
     "Picture",
+    "plot_agreement",
     "plot_attributions",
+    "plot_curves",
     "plot_feature_maps",
     "plot_predictions",
     "plot_profile",
+    "plot_randomisation",
     "plot_statistics",
     "plot_training",
 ]

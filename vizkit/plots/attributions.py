@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import SubFigure
+from matplotlib.patheffects import withStroke
 
 from vizkit.errors import InputError, unknown
 from vizkit.plots import style
@@ -19,36 +22,35 @@ from vizkit.results import Attributions
 HEAT = "inferno"
 INPUT = "input"
 BACKGROUNDS = ("input", "photo")
-
+STYLES = ("overlay", "contours", "map")
+LEVELS = (0.25, 0.5, 0.75)
+# more input-level methods than this stand in rows of their own
+_BESIDE = 3
+_PACKED = 6
+_FINE = 96
 
 _Extent = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class _Row:
-    """One row of cells: a network, a class and a stage-level method, for one image.
+class _Cell:
+    """One map, and where it stands."""
 
-    Input-level methods have one map only, so that all of them stand at the end of the first
-    row of their network and class.
-    """
+    method: str
+    key: int | str
+    title: str
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row of cells: a network and a class, for one image."""
 
     source: Attributions
     image: int
     target: int
-    method: str | None
-    at_input: tuple[str, ...]
-
-    def cells(self) -> dict[int | str, np.ndarray]:
-        """Map of each column: by stride for stages, by method at the input."""
-        strides = {tap.name: tap.stride for tap in self.source.taps}
-        strides |= {tap.label: tap.stride for tap in self.source.taps}
-        staged = self.source.values[self.method] if self.method else {}
-        maps = {strides.get(key, key): values for key, values in staged.items()}
-        maps |= {method: self.source.values[method][INPUT] for method in self.at_input}
-        return {
-            key: values[self.image, self.target].float().cpu().numpy()
-            for key, values in maps.items()
-        }
+    label: str
+    cells: dict[int, _Cell]
 
     def background(self, on: str) -> tuple[np.ndarray, _Extent]:
         """Pixels to draw over, and where in them the network looked (left, right, bottom, top)."""
@@ -63,9 +65,20 @@ class _Row:
     @property
     def heading(self) -> str:
         """Class and probability, for the input cell."""
-        name = style.shortened(self.source.target_name(self.image, self.target), 20)
+        name = style.shortened(self.source.target_name(self.image, self.target), 24)
         share = self.source.probabilities[self.image, self.target].item()
         return f"{name}  {share:.0%}".replace("%", "\N{NARROW NO-BREAK SPACE}%")
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How maps are drawn."""
+
+    theme: Theme
+    draw: str
+    overlay: float
+    on: str
+    scale: str
 
 
 def plot_attributions(
@@ -74,22 +87,30 @@ def plot_attributions(
     scale: str = "panel",
     overlay: float = 0.8,
     on: str = "input",
+    draw: str = "overlay",
     theme: str = "light",
     figsize: tuple[float, float] | None = None,
 ) -> Picture:
     """Draw attributions as a grid: a row per model, method and class, a column per stride.
+
+    Input-level methods stand beside the first of these rows, or, where they are many, in rows
+    of their own.
 
     Parameters
     ----------
     attributions : Attributions or list of Attributions
         Of one or more networks for the same images; every image becomes a block.
     scale : "panel", "stage", "model" or "all"
-        What shares one colour scale: each map alone, a column, a row, or the figure.
+        What shares one colour scale, always of one method only, for methods have different
+        units: each map alone, a column, a network, or the figure.
     overlay : float
         Opacity of the largest values over the photo, in [0, 1]; 1 hides the photo there.
     on : "input" or "photo"
         Draw over the pixels that the network saw, or over the whole original photo at the place
         that the network saw of it.
+    draw : "overlay", "contours" or "map"
+        Colours over the grey photo; lines at a quarter, half and three quarters of the scale over
+        the photo; or the raw cells alone.
     theme : "light" or "dark"
         Colours of the figure.
     figsize : tuple of (float, float), optional
@@ -108,150 +129,265 @@ def plot_attributions(
     style.check_scale(scale)
     if not 0 <= overlay <= 1:
         raise InputError(f"overlay must be between 0 and 1, not {overlay}")
-    if on not in BACKGROUNDS:
-        raise unknown("background", on, BACKGROUNDS)
-    look = style.theme_of(theme)
+    for kind, value, choices in (("background", on, BACKGROUNDS), ("drawing", draw, STYLES)):
+        if value not in choices:
+            raise unknown(kind, value, choices)
+    look = _Look(style.theme_of(theme), draw, overlay, on, scale)
     sources = [attributions] if isinstance(attributions, Attributions) else list(attributions)
     if len({source.seen.names for source in sources}) > 1:
         raise InputError("the attributions are of different images")
-    blocks = [_rows(sources, n) for n in range(len(sources[0].seen))]
-    columns = _columns(blocks[0])
-    with style.drawing(look):
-        width = 1.75 * (len(columns) + 1) + 0.3
+    strides = _strides(sources)
+    blocks = [_rows(sources, strides, n) for n in range(len(sources[0].seen))]
+    columns = 1 + max(max(row.cells, default=0) for rows in blocks for row in rows)
+    norms = _norms(blocks, scale)
+    with style.drawing(look.theme):
+        width = 1.75 * (columns + 1) + 0.3
         height = sum(2.0 * len(rows) + 0.45 for rows in blocks) + 0.3
-        figure = style.picture(look, figsize or (width, height))
+        figure = style.picture(look.theme, figsize or (width, height))
         panels = style.blocks(figure, [len(rows) + 0.25 for rows in blocks])
-        norms = _norms(blocks, scale)
-        for n, (panel, rows) in enumerate(zip(panels, blocks, strict=True)):
-            _block(panel, n, rows, columns, norms, overlay, on, look, scale)
-        style.footnote(figure, _scale_words(scale))
+        for panel, rows in zip(panels, blocks, strict=True):
+            _block(panel, rows, columns, norms, look)
+        style.footnote(figure, _footnote(look))
         figure.table = sources[0].to_frame()
     return figure
 
 
-def _rows(sources: Sequence[Attributions], n: int) -> list[_Row]:
+def _strides(sources: Sequence[Attributions]) -> list[int]:
+    """Strides of all stage-level maps, which are the first columns."""
+    found = {
+        _stride_of(source, key)
+        for source in sources
+        for maps in source.values.values()
+        for key in maps
+        if key != INPUT
+    }
+    return sorted(found)
+
+
+def _stride_of(source: Attributions, key: str) -> int:
+    return next(tap.stride for tap in source.taps if key in (tap.name, tap.label))
+
+
+def _rows(sources: Sequence[Attributions], strides: list[int], n: int) -> list[_Row]:
     rows = []
     for source in sources:
-        at_input = tuple(name for name, maps in source.values.items() if INPUT in maps)
-        staged: list[str | None] = [name for name in source.values if name not in at_input]
+        at_input = [name for name, maps in source.values.items() if INPUT in maps]
+        staged = [name for name in source.values if name not in at_input]
         for t in range(source.targets.shape[1]):
-            for i, method in enumerate(staged or [None]):
-                rows.append(_Row(source, n, t, method, () if i else at_input))
+            own = [_staged(source, name, strides, n, t) for name in staged]
+            fine = [_cell(source, name, INPUT, name, n, t) for name in at_input]
+            if own and len(fine) <= _BESIDE:
+                own[0] |= {len(strides) + i: cell for i, cell in enumerate(fine)}
+            else:
+                wide = max(len(strides), _PACKED)
+                parts = [fine[start : start + wide] for start in range(0, len(fine), wide)]
+                own += [dict(enumerate(part)) for part in parts]
+            labels = [source.labels.get(name, name) if len(staged) > 1 else "" for name in staged]
+            for cells, label in zip(own, labels + [""] * len(own), strict=False):
+                rows.append(_Row(source, n, t, label, cells))
     return rows
 
 
-def _columns(rows: list[_Row]) -> list[int | str]:
-    keys = dict.fromkeys(key for row in rows for key in row.cells())
-    strides = sorted(key for key in keys if isinstance(key, int))
-    return [*strides, *(key for key in keys if isinstance(key, str))]
+def _staged(
+    source: Attributions, method: str, strides: list[int], n: int, t: int
+) -> dict[int, _Cell]:
+    """Cells of a stage-level method, by column."""
+    cells = {}
+    for key in source.values[method]:
+        stride = _stride_of(source, key)
+        cells[strides.index(stride)] = _cell(source, method, key, stride, n, t)
+    return cells
 
 
-_Norms = dict[tuple[int, int, int | str], Normalize]
+def _cell(source: Attributions, method: str, key: str, column: int | str, n: int, t: int) -> _Cell:
+    values = source.values[method][key][n, t].float().cpu().numpy()
+    staged = isinstance(column, int)
+    title = f"stride {column}" if staged else source.labels.get(method, method)
+    return _Cell(method, column, title, values)
 
 
-def _norms(blocks: list[list[_Row]], scale: str) -> _Norms:
-    cells = {
-        (b, r, key): values
-        for b, rows in enumerate(blocks)
-        for r, row in enumerate(rows)
-        for key, values in row.cells().items()
-    }
-    # what two cells must have in common to share a scale: block, row, column
-    shares = {"panel": (0, 1, 2), "stage": (0, 2), "model": (0, 1), "all": ()}[scale]
-    members: dict[tuple[object, ...], list[np.ndarray]] = {}
-    for cell, values in cells.items():
-        members.setdefault(tuple(cell[i] for i in shares), []).append(values)
-    norms = {key: style.norm_of(values) for key, values in members.items()}
-    return {cell: norms[tuple(cell[i] for i in shares)] for cell in cells}
+def _norms(blocks: list[list[_Row]], scale: str) -> dict[int, Normalize]:
+    """Colour scale of each cell, by its identity."""
+    shared: dict[tuple[object, ...], list[_Cell]] = {}
+    for b, rows in enumerate(blocks):
+        for row in rows:
+            for cell in row.cells.values():
+                # what two cells must have in common to share a scale, beside the method
+                common = {
+                    "panel": (id(cell),),
+                    "stage": (b, cell.key),
+                    "model": (b, row.source.model, row.target),
+                    "all": (),
+                }[scale]
+                shared.setdefault((cell.method, *common), []).append(cell)
+    every = [cell for cells in shared.values() for cell in cells]
+    signed = {cell.method for cell in every if (cell.values < 0).any()}
+    found = {}
+    for (method, *_), cells in shared.items():
+        # the largest of the maps' own tops: a fine map has more cells than a coarse one
+        tops = [style.norm_of([cell.values]).vmax for cell in cells if cell.values.any()]
+        top = max((each for each in tops if each), default=1.0)
+        norm = Normalize(-top if method in signed else 0.0, top)
+        found.update({id(cell): norm for cell in cells})
+    return found
 
 
 def _block(
-    panel: SubFigure,
-    n: int,
-    rows: list[_Row],
-    columns: list[int | str],
-    norms: _Norms,
-    overlay: float,
-    on: str,
-    look: Theme,
-    scale: str,
+    panel: SubFigure, rows: list[_Row], columns: int, norms: dict[int, Normalize], look: _Look
 ) -> None:
-    grid = panel.subplots(len(rows), len(columns) + 1, squeeze=False)
-    first = rows[0].source
-    methods = list(dict.fromkeys(row.method for row in rows if row.method))
-    heading = [style.shortened(first.seen.names[n], 40), *(methods if len(methods) == 1 else [])]
-    panel.suptitle("  ·  ".join(heading), fontsize=11, fontweight="bold", x=0.01, ha="left")
-    for r, (row, axes) in enumerate(zip(rows, grid, strict=True)):
-        pixels, extent = row.background(on)
+    grid = panel.subplots(len(rows), columns + 1, squeeze=False)
+    source = rows[0].source
+    staged = {cell.method for row in rows for cell in row.cells.values() if cell.key != cell.method}
+    named = [source.labels.get(name, name) for name in staged] if len(staged) == 1 else []
+    heading = "  ·  ".join([style.shortened(source.seen.names[rows[0].image], 40), *named])
+    panel.suptitle(heading, fontsize=11, fontweight="bold", x=0.01, ha="left")
+    strides = _columns_of(rows)
+    before: dict[int, str] = {}
+    for row, axes in zip(rows, grid, strict=True):
+        pixels, _ = row.background(look.on)
         style.bare(axes[0]).imshow(pixels)
         axes[0].set_title(row.heading, fontsize=8.5)
-        label = row.source.model + (f"\n{row.method}" if len(methods) > 1 else "")
+        label = row.source.model + (f"\n{row.label}" if row.label else "")
         axes[0].set_ylabel(label, fontsize=8.5, fontweight="bold")
-        cells = row.cells()
-        for column, cell in zip(columns, axes[1:], strict=True):
-            name = f"stride {column}" if isinstance(column, int) else str(column)
-            above = f"{name}\n" if r == 0 else ""
-            if column in cells:
-                values, norm = cells[column], norms[n, r, column]
-                _cell(cell, pixels, extent, values, norm, overlay, look)
-                height, width = values.shape
-                peak = f"max {_short(np.abs(values).max())}"
-                cell.set_title(f"{above}{width} x {height}, {peak}", fontsize=8)
-            elif isinstance(column, int):
-                style.empty_cell(cell, look, f"no {name}\nin this model")
-                cell.set_title(above, fontsize=8)
+        packed = all(cell.key == cell.method for cell in row.cells.values())
+        for c, cell_axes in enumerate(axes[1:]):
+            cell = row.cells.get(c)
+            if cell is not None:
+                _draw(cell_axes, row, cell, norms[id(cell)], look)
+                # a column's name is printed where it changes
+                above = f"{cell.title}\n" if before.get(c) != cell.title else ""
+                before[c] = cell.title
+                cell_axes.set_title(f"{above}{_sizes(cell.values)}", fontsize=8)
+            elif c in strides and not packed:
+                text = f"no {strides[c]}\nin this model" if not _elsewhere(rows, row, c) else "–"
+                style.empty_cell(cell_axes, look.theme, text)
+                if before.get(c) != strides[c]:
+                    cell_axes.set_title(f"{strides[c]}\n", fontsize=8)
+                    before[c] = strides[c]
             else:
-                cell.set_axis_off()
-    if scale == "all":
-        norm = next(iter(norms.values()))
-        mappable = _mappable(norm, look)
+                cell_axes.set_axis_off()
+    scales = set(map(id, norms.values()))
+    if look.scale == "all" and len(scales) == 1:
+        mappable = ScalarMappable(*_colours(next(iter(norms.values())), look.theme))
         panel.colorbar(mappable, ax=grid[:, -1], location="right", fraction=0.06, extend="max")
 
 
-def _cell(
-    axes: Axes,
-    pixels: np.ndarray,
-    extent: _Extent,
-    values: np.ndarray,
-    norm: Normalize,
-    overlay: float,
-    look: Theme,
-) -> None:
-    grey = pixels.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
-    style.bare(axes).imshow(grey, cmap="gray", vmin=0, vmax=255)
-    strength = np.clip(np.abs(values) / (norm.vmax or 1.0), 0, 1)
-    if not strength.any():
+def _columns_of(rows: list[_Row]) -> dict[int, str]:
+    """Names of the columns that belong to a stride."""
+    return {
+        c: cell.title for row in rows for c, cell in row.cells.items() if cell.key != cell.method
+    }
+
+
+def _elsewhere(rows: list[_Row], row: _Row, column: int) -> bool:
+    """Whether the same network has a map in this column by another method."""
+    return any(other.source is row.source and column in other.cells for other in rows)
+
+
+def _sizes(values: np.ndarray) -> str:
+    height, width = values.shape
+    return f"{width} x {height}, max {np.abs(values).max():.2g}"
+
+
+def _draw(axes: Axes, row: _Row, cell: _Cell, norm: Normalize, look: _Look) -> None:
+    pixels, extent = row.background(look.on)
+    style.bare(axes)
+    if not cell.values.any():
+        axes.imshow(_grey(pixels), cmap="gray", vmin=0, vmax=255)
         axes.text(
             0.5, 0.5, "zero\neverywhere", transform=axes.transAxes, ha="center", va="center",
             fontsize=9, color="white", bbox={"facecolor": "#000000b0", "edgecolor": "none"},
         )  # fmt: skip
         return
+    {"overlay": _overlay, "contours": _contours, "map": _raw}[look.draw](
+        axes, pixels, extent, cell.values, norm, look
+    )
+    if look.draw != "map":
+        height, width = pixels.shape[:2]
+        axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+
+
+def _overlay(
+    axes: Axes,
+    pixels: np.ndarray,
+    extent: _Extent,
+    values: np.ndarray,
+    norm: Normalize,
+    look: _Look,
+) -> None:
+    axes.imshow(_grey(pixels), cmap="gray", vmin=0, vmax=255)
+    strength = np.clip(np.abs(values) / (norm.vmax or 1.0), 0, 1)
+    scale, colours = _colours(norm, look.theme)
     # clear where nothing speaks for the class, so that the photo stays readable
     axes.imshow(
         values,
-        cmap=look.diverging if (norm.vmin or 0) < 0 else HEAT,
-        norm=norm,
-        alpha=overlay * np.sqrt(strength),
+        cmap=colours,
+        norm=scale,
+        alpha=look.overlay * np.sqrt(strength),
         extent=extent,
         interpolation="bilinear",
     )
-    height, width = pixels.shape[:2]
-    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 
-def _mappable(norm: Normalize, look: Theme) -> ScalarMappable:
-    return ScalarMappable(norm, look.diverging if (norm.vmin or 0) < 0 else HEAT)
+def _contours(
+    axes: Axes,
+    pixels: np.ndarray,
+    extent: _Extent,
+    values: np.ndarray,
+    norm: Normalize,
+    look: _Look,
+) -> None:
+    axes.imshow(pixels)
+    left, right, bottom, top = extent
+    fine = _finer(_finer(values).T).T
+    xs = np.linspace(left, right, fine.shape[1])
+    ys = np.linspace(top, bottom, fine.shape[0])
+    scale, colours = _colours(norm, look.theme)
+    signs = (-1, 1) if (norm.vmin or 0) < 0 else (1,)
+    levels = sorted(sign * level * (norm.vmax or 1.0) for sign in signs for level in LEVELS)
+    lines = axes.contour(xs, ys, fine, levels, cmap=colours, norm=scale, linewidths=1.2)
+    lines.set_path_effects([withStroke(linewidth=2.4, foreground="#000000a0")])
 
 
-def _short(value: float) -> str:
-    return f"{value:.2g}"
+def _finer(values: np.ndarray) -> np.ndarray:
+    """Interpolate along rows, from border to border, as the overlay does."""
+    width = values.shape[1]
+    centres = (np.arange(width) + 0.5) / width
+    places = np.linspace(0, 1, max(_FINE, width))
+    return np.stack([np.interp(places, centres, row) for row in values])
 
 
-def _scale_words(scale: str) -> str:
+def _raw(
+    axes: Axes,
+    _pixels: np.ndarray,
+    _extent: _Extent,
+    values: np.ndarray,
+    norm: Normalize,
+    look: _Look,
+) -> None:
+    scale, colours = _colours(norm, look.theme)
+    axes.imshow(values, cmap=colours, norm=scale, interpolation="nearest")
+
+
+def _grey(pixels: np.ndarray) -> np.ndarray:
+    grey: np.ndarray = pixels.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    return grey
+
+
+def _colours(norm: Normalize, theme: Theme) -> tuple[Normalize, Any]:
+    """Scale and colour map: diverging about zero where values may be negative."""
+    return norm, colormaps[theme.diverging if (norm.vmin or 0) < 0 else HEAT]
+
+
+def _footnote(look: _Look) -> str:
     words = {
         "panel": "each map from zero to its own 99.5th percentile; compare places, not heights",
         "stage": "one scale for each column of a block",
-        "model": "one scale for each row",
+        "model": "one scale for each network and class of a block",
         "all": "one scale for the whole figure",
     }
-    return f"Colours: {words[scale]}. Values are raw; 'max' is the largest in each map."
+    lines = " Lines at 25, 50 and 75 % of the scale." if look.draw == "contours" else ""
+    return (
+        f"Colours: {words[look.scale]}, never across methods.{lines} Values are raw; 'max' is the "
+        "largest in each map."
+    )

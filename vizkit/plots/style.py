@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from vizkit.errors import InputError, unknown
 SCALES = ("panel", "stage", "model", "all")
 SATURATED = 99.5
 DPI = 110
+_LETTERS_PER_INCH = 16.5
 
 
 @dataclass(frozen=True)
@@ -218,4 +220,6 @@ def shortened(name: str, most: int = 22) -> str:
 
 def footnote(figure: Figure | SubFigure, text: str) -> None:
     """Print what a reader must know to read the colours, below the figure."""
-    figure.supxlabel(text, fontsize=8, x=0.01, ha="left", alpha=0.8)
+    width = figure.figure.get_figwidth()
+    lines = textwrap.fill(text, max(30, round(_LETTERS_PER_INCH * width)))
+    figure.supxlabel(lines, fontsize=8, x=0.01, ha="left", alpha=0.8)

@@ -1,0 +1,137 @@
+"""Attributions of a folder as files: raw values for programs, a picture for people."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import nn
+from tqdm.auto import tqdm
+
+from vizkit.attribution import attribute
+from vizkit.errors import InputError
+from vizkit.images import Images, as_images, readable
+from vizkit.models import Classifier, as_classifiers
+from vizkit.plots import plot_attributions
+from vizkit.results import Attributions
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes
+    ----------
+    files : tuple of Path
+        Values and pictures, in the order of the images.
+    failed : dict of str to str
+        Path and reason of images that could not be read.
+    """
+
+    files: tuple[Path, ...]
+    failed: dict[str, str]
+
+
+def export_attributions(
+    models: str | nn.Module | Classifier | Sequence[Any],
+    images: object,
+    out: str | Path,
+    methods: str | Sequence[str] = "grad_cam",
+    targets: Any = None,
+    stages: Sequence[str] | None = None,
+    *,
+    against: int | str | None = None,
+    pictures: bool = True,
+    theme: str = "light",
+    drawing: dict[str, Any] | None = None,
+    **options: Any,
+) -> Exported:
+    """Write the attributions of each image into a folder, one image after the other.
+
+    Parameters
+    ----------
+    models : model, list of models, or dict of str to model
+        All of them go into the files of each image.
+    images : path, folder, PIL image, array, tensor, Images, or a list of these
+        Any number; what cannot be read is left out and named.
+    out : str or Path
+        The folder; made if it does not exist. Files in it with the same names are replaced.
+    methods, targets, stages, against, **options
+        As for `vizkit.attribute`.
+    pictures : bool
+        Whether to draw each image's maps as well.
+    theme : "light" or "dark"
+        Colours of the pictures.
+    drawing : dict, optional
+        Further arguments of `vizkit.plots.plot_attributions`.
+
+    Returns
+    -------
+    Exported
+        ``NAME.npz`` for each image, readable by `numpy.load` without pickle: arrays of shape
+        (T, h, w) under ``MODEL/METHOD/STAGE``, and ``MODEL/targets``, ``MODEL/names``,
+        ``MODEL/probabilities`` (T,) and ``MODEL/box`` (the part of the photo that the network saw:
+        x0, y0, x1, y1); with ``NAME.png`` beside it.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made or an argument cannot be used.
+    """
+    classifiers = as_classifiers(models)
+    photos = as_images(images)
+    folder = Path(out).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file, not a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    names = _distinct([photo.name for photo in photos])
+    written: list[Path] = []
+    failed: dict[str, str] = {}
+    with tqdm(total=len(photos), desc="attribution", unit="image", disable=len(photos) == 1) as bar:
+        for photo, name in zip(photos, names, strict=True):
+            usable, reasons = readable(Images((photo,)))
+            failed |= reasons
+            if len(usable):
+                found = [
+                    attribute(each, usable, methods, targets, stages, against=against, **options)
+                    for each in classifiers
+                ]
+                written.append(_save_values(found, folder / f"{name}.npz"))
+                if pictures:
+                    picture = plot_attributions(found, theme=theme, **(drawing or {}))
+                    written.append(picture.save(folder / f"{name}.png"))
+            bar.update()
+    return Exported(tuple(written), failed)
+
+
+def _save_values(found: Sequence[Attributions], path: Path) -> Path:
+    arrays: dict[str, np.ndarray] = {}
+    for each in found:
+        targets = range(each.targets.shape[1])
+        arrays[f"{each.model}/targets"] = each.targets[0].cpu().numpy()
+        arrays[f"{each.model}/names"] = np.array([each.target_name(0, t) for t in targets])
+        arrays[f"{each.model}/probabilities"] = each.probabilities[0].cpu().numpy()
+        arrays[f"{each.model}/box"] = np.array(each.seen.boxes[0])
+        for method, maps in each.values.items():
+            for stage, values in maps.items():
+                arrays[f"{each.model}/{method}/{stage}"] = values[0].cpu().numpy()
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(buffer.getvalue())
+    partial.replace(path)
+    return path
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """File names without their endings; those that occur again are numbered."""
+    stems = pd.Series([Path(name).stem or "image" for name in names])
+    while stems.duplicated().any():
+        again = stems.groupby(stems).cumcount()
+        stems = stems.where(again == 0, stems + "-" + (again + 1).astype(str))
+    return list(stems)
