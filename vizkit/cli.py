@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -135,7 +135,7 @@ def attribute(
     loaded = _load(_split(models), weights, device)
     wanted = (_split(methods), _targets(target), _split(stages) or None)
     other = _class(against) if against else None
-    drawing = {"draw": draw, "scale": scale}
+    drawing: dict[str, Any] = {"draw": draw, "scale": scale}
     if out.suffix.lower() in {".png", ".pdf", ".svg"}:
         picture = show_attributions(loaded, images, *wanted, against=other, theme=theme, **drawing)
         typer.echo(picture.save(out))

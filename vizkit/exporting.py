@@ -121,7 +121,7 @@ def _save_values(found: Sequence[Attributions], path: Path) -> Path:
             for stage, values in maps.items():
                 arrays[f"{each.model}/{method}/{stage}"] = values[0].cpu().numpy()
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(buffer.getvalue())
     partial.replace(path)

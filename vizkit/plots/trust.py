@@ -15,8 +15,8 @@ from vizkit.plots.style import Picture, Theme
 from vizkit.results import Attributions
 
 CURVES = {
-    "deletion": "deletion: most important places first\n(low is good)",
-    "insertion": "insertion: most important places first\n(high is good)",
+    "deletion": "deletion (low is good)",
+    "insertion": "insertion (high is good)",
 }
 MEASURES = {
     "spearman": "rank correlation",
@@ -72,16 +72,16 @@ def plot_curves(
             own = means[means["model"] == model]
             for (curve, title), axes in zip(CURVES.items(), row, strict=True):
                 _lines(axes, own, curve, lines, look, labels or {})
-                axes.set_title(f"{style.shortened(model, 30)}, {title}")
-            row[0].set_ylabel("probability of the class")
+                axes.set_title(title)
+            row[0].set_ylabel(f"{style.shortened(model, 30)}\nprobability of the class")
             row[1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
         for axes, words in zip(grid[-1], ("taken away", "put back"), strict=True):
-            axes.set_xlabel(f"share of the places {words}")
+            axes.set_xlabel(f"share of the places {words}, most important first")
         count = curves[["model", "image", "target"]].drop_duplicates().groupby("model").size().max()
         style.footnote(
             figure,
-            f"Means over {count} image(s). In the legend: area under the deletion curve / under the "
-            "insertion curve.",
+            f"Means over {count} image(s). In the legend: area under the deletion / the insertion "
+            "curve.",
         )
         figure.table = means
     return figure
@@ -177,7 +177,7 @@ def plot_agreement(
         axes.set_xticks(range(len(keys)), names, rotation=90)
         axes.set_yticks(range(len(keys)), names)
         if len(keys) <= _LABELLED:
-            _numbers(axes, matrix)
+            _numbers(axes, matrix, look)
         axes.set_title(f"Agreement: {MEASURES[measure]}", fontsize=10.5, loc="left")
         figure.colorbar(drawn, ax=axes, fraction=0.046, pad=0.02)
         figure.table = agreement
@@ -194,22 +194,14 @@ def _short_names(keys: Sequence[tuple[str, str, str]]) -> list[str]:
     return names
 
 
-def _numbers(axes: Axes, matrix: np.ndarray) -> None:
+def _numbers(axes: Axes, matrix: np.ndarray, look: Theme) -> None:
+    # the ends of the light theme's colours are dark, its middle bright; the dark theme's not
+    strong, weak = ("#ffffff", "#000000") if look.name == "light" else ("#000000", "#ffffff")
     for (y, x), value in np.ndenumerate(matrix):
         if not np.isnan(value):
-            # the ends of the colour map are dark in the light theme and light in the dark one
-            strong = abs(value) > 0.6
-            axes.text(
-                x, y, f"{value:.1f}".replace("-0.0", "0.0"), ha="center", va="center", fontsize=6.5,
-                color=_contrast(axes, strong),
-            )  # fmt: skip
-
-
-def _contrast(axes: Axes, strong: bool) -> str:
-    dark_paper = sum(axes.figure.get_facecolor()[:3]) < 1.5
-    return (
-        ("#000000" if strong else "#ffffff") if dark_paper else ("#ffffff" if strong else "#000000")
-    )
+            words = f"{value:.1f}".replace("-0.0", "0.0").replace("-", "\N{MINUS SIGN}")
+            colour = strong if abs(value) > 0.6 else weak
+            axes.text(x, y, words, ha="center", va="center", fontsize=6.5, color=colour)
 
 
 def plot_randomisation(
