@@ -1,8 +1,10 @@
 """The benchmark runs and reports ratios to its floors."""
 
+import pytest
 import torch
 
 from vizkit.benchmark import benchmark
+from vizkit.errors import InputError
 
 
 def test_benchmark_reports_each_task_beside_its_floor():
@@ -16,3 +18,17 @@ def test_benchmark_reports_each_task_beside_its_floor():
     times = table.set_index("task")["milliseconds"]
     expected = table["milliseconds"] / table["floor"].map(times)
     assert ((table["ratio"] - expected).abs() < 1e-9).all()
+
+
+def test_peers_are_timed_beside_vizkit():
+    table = benchmark("demo/vgg11", "attribution", runs=1)
+    cam = table[table["task"].str.startswith("Grad-CAM")]
+    assert list(cam["tool"]) == ["vizkit", "captum", "grad-cam", "torchcam"]
+    others = table[~table["task"].str.startswith(("Grad-CAM", "forward"))]
+    assert list(others["tool"]) == ["vizkit", "captum"] * 3
+    assert (table["milliseconds"] > 0).all()
+
+
+def test_unknown_suite():
+    with pytest.raises(InputError, match="unknown suite 'attributions'; did you mean"):
+        benchmark("demo/vgg11", "attributions")

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import vizkit
+from vizkit.attribution import METHODS
 from vizkit.errors import InputError
 
 
@@ -27,8 +28,8 @@ def photo(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "command",
-    ["report", "predict", "attribute", "stats", "evaluate", "train", "profile", "models", "lab",
-     "bench"],
+    ["report", "predict", "attribute", "methods", "faithfulness", "stats", "evaluate", "train",
+     "profile", "models", "lab", "bench"],
 )  # fmt: skip
 def test_every_command_explains_itself(command):
     done = run(command, "--help")
@@ -146,3 +147,17 @@ def test_phases():
     for bad in ("", "64", "64x", "0x3", "64x-1"):
         with pytest.raises(InputError, match="unknown phases"):
             _phases(bad)
+
+
+def test_attribute_into_a_folder(photo, tmp_path):
+    words = ["-m", "demo/vgg11", "--stages", "stride16", "--target", "church,0", "--against", "2"]
+    done = run("attribute", photo, "-o", tmp_path / "maps", *words, "--draw", "contours")
+    assert done.returncode == 0, done.stderr
+    written = [str(tmp_path / "maps" / f"rocket.{ending}") for ending in ("npz", "png")]
+    assert done.stdout.split() == written
+
+
+def test_methods_are_listed():
+    rows = json.loads(run("methods", "--json").stdout)
+    assert [row["name"] for row in rows] == list(METHODS)
+    assert all(row["summary"] and row["paper"] for row in rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from vizkit.attribution import attribute
-from vizkit.errors import unknown
+from vizkit.errors import ConvergenceWarning, unknown
 from vizkit.forward import capture
 from vizkit.models import Classifier, as_classifier
 from vizkit.peers import attribution_tasks
@@ -112,7 +113,9 @@ def _passes(classifier: Classifier, inputs: Tensor) -> list[Task]:
 
 def _timed(tasks: list[Task], runs: int, threads: int, device: torch.device) -> pd.DataFrame:
     times: list[list[float]] = [[] for _ in tasks]
-    with _threads(threads):
+    with _threads(threads), warnings.catch_warnings():
+        # what is timed is not judged here
+        warnings.simplefilter("ignore", ConvergenceWarning)
         for repetition in tqdm(range(runs + 1), desc="rounds"):
             for task, own in zip(tasks, times, strict=True):
                 started = time.perf_counter()

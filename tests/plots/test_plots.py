@@ -146,7 +146,7 @@ def test_attributions_join_models_on_stride(photo):
     text = words_of(figure)
     assert "no stride 1\nin this model" in text
     assert text.count("no stride") == 4
-    assert "saliency" in text
+    assert "Saliency" in text
     heat = [image for image in images_of(figure) if image.get_alpha() is not None]
     shown = {tuple(image.get_array().shape) for image in heat}
     assert (8, 8) in shown
