@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from math import inf
 
 
 class VizkitError(Exception):
@@ -63,5 +64,26 @@ def positive(name: str, value: float) -> None:
     InputError
         If it is not above zero, or no number.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise InputError(f"{name} must be above 0, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
+        raise InputError(f"{name} must be a number above 0, not {value!r}")
+
+
+def whole(name: str, value: int, least: int = 1) -> None:
+    """Require a whole number that is large enough.
+
+    Parameters
+    ----------
+    name : str
+        What it is called.
+    value : int
+        What was given.
+    least : int
+        The smallest allowed.
+
+    Raises
+    ------
+    InputError
+        If it is smaller, or no whole number.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
+        raise InputError(f"{name} must be a whole number of at least {least}, not {value!r}")

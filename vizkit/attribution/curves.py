@@ -15,7 +15,7 @@ from vizkit.attribution.baselines import baseline_of
 from vizkit.attribution.linear import LinearHeads
 from vizkit.attribution.measures import at_input_size, centred, order
 from vizkit.attribution.query import Query
-from vizkit.errors import InputError, positive
+from vizkit.errors import InputError, whole
 from vizkit.hooks import evaluating
 from vizkit.models import Classifier, as_classifier
 from vizkit.results import Attributions
@@ -125,7 +125,7 @@ def perturbation_curves(
     InputError
         If the baseline is unknown or there are no steps.
     """
-    positive("steps", steps)
+    whole("steps", steps)
     classifier = as_classifier(model)
     every = list(maps_of(attributions, references))
     fractions = np.linspace(0, 1, steps + 1)

@@ -88,8 +88,10 @@ def guided_backprop(query: Query) -> Tensor:
 def guided_grad_cam(query: Query) -> Tensor:
     """Multiply guided backpropagation by Grad-CAM, scaled up: crisp, and about the class.
 
-    ``sum_c G_c * up(Grad-CAM)``, Selvaraju et al., ICCV 2017, with Grad-CAM at the last stage that
-    does not end in a pooling layer (VGG's conv5, as in the paper).
+    ``max_c |G_c| * up(Grad-CAM)``, Selvaraju et al., ICCV 2017, with Grad-CAM at the last stage
+    that does not end in a pooling layer (VGG's conv5, as in the paper). The sign of G, which the
+    paper's pictures show as colours, says whether a brighter pixel would help, not whether the
+    place matters: left out.
 
     Parameters
     ----------
@@ -99,7 +101,7 @@ def guided_grad_cam(query: Query) -> Tensor:
     Returns
     -------
     Tensor of shape (N, T, H, W)
-        Signed.
+        Never negative.
 
     Raises
     ------
@@ -111,7 +113,7 @@ def guided_grad_cam(query: Query) -> Tensor:
         coarse = grad_cam(probes(query, recorder.outputs, logits)[tap])
     size = query.inputs.shape[-2:]
     fine = F.interpolate(coarse, size, mode="bilinear", align_corners=False)
-    return _guided(query).sum(dim=COLOURS) * fine
+    return _guided(query).abs().amax(dim=COLOURS) * fine
 
 
 def _guided(query: Query) -> Tensor:

@@ -13,7 +13,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from vizkit.errors import InputError, positive
+from vizkit.errors import InputError, whole
 from vizkit.results import Attributions, Seen
 
 SIZE = 64
@@ -49,7 +49,7 @@ def agreement(
     InputError
         If the attributions are of other images or other numbers of classes.
     """
-    positive("size", size)
+    whole("size", size)
     if not 0 < top < 1:
         raise InputError(f"top must be between 0 and 1, not {top!r}")
     sources = [attributions] if isinstance(attributions, Attributions) else list(attributions)

@@ -14,7 +14,7 @@ from vizkit.attribution.incremental import Changes, local_links, propagate
 from vizkit.attribution.memory import in_batches
 from vizkit.attribution.query import Query
 from vizkit.attribution.registry import method
-from vizkit.errors import InputError, positive
+from vizkit.errors import InputError, whole
 
 GRID = 7
 # masks made in one go: fixed, so that the same seed means the same masks everywhere
@@ -58,8 +58,8 @@ def occlusion(
     height, width = query.inputs.shape[-2:]
     side = max(1, round(min(height, width) / GRID)) if window is None else window
     step = side if stride is None else stride
-    positive("window", side)
-    positive("stride", step)
+    whole("window", side)
+    whole("stride", step)
     if side > min(height, width) or step > side:
         raise InputError(
             f"windows of {side} px every {step} px do not cover an input of {width} x {height} px"
@@ -86,7 +86,7 @@ def _occluded(
         states = [image.inputs]
         for link in chain.links[:local]:
             states.append(link(states[-1]))
-        whole = image.margins(chain.run(states[-1], local))
+        intact = image.margins(chain.run(states[-1], local))
 
         def covered(some: Tensor) -> Tensor:
             changes = _covers(image.inputs, cover, some.tolist(), side)
@@ -95,7 +95,7 @@ def _occluded(
             return image.margins(chain.run(changes.applied(states[-1]), local))
 
         scores = in_batches(covered, torch.tensor(corners), _TOGETHER * image.batch_size)
-    losses = (whole - scores)[:, image.targets[0]].float()
+    losses = (intact - scores)[:, image.targets[0]].float()
     total = losses.new_zeros(len(image.targets[0]), *image.inputs.shape[-2:])
     count = torch.zeros_like(total[0])
     for loss, (y, x) in zip(losses, corners, strict=True):
@@ -146,8 +146,9 @@ def rise(
     Tensor of shape (N, T, H, W)
         In units of probability: never negative, unless against another class.
     """
-    positive("n_masks", n_masks)
-    positive("grid", grid)
+    whole("n_masks", n_masks)
+    whole("grid", grid)
+    whole("seed", seed, 0)
     if not 0 < keep < 1:
         raise InputError(f"keep must be between 0 and 1, not {keep!r}")
     return torch.stack([_risen(image, n_masks, grid, keep, seed) for image in query.images()])

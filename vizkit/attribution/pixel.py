@@ -13,7 +13,7 @@ from vizkit.attribution.baselines import baseline_of
 from vizkit.attribution.memory import shrinking
 from vizkit.attribution.query import Query
 from vizkit.attribution.registry import method
-from vizkit.errors import InputError, positive
+from vizkit.errors import InputError, positive, whole
 from vizkit.images import as_images, prepare, samples
 
 COLOURS = -3
@@ -142,7 +142,7 @@ def integrated_gradients(
     """
     from captum.attr import IntegratedGradients
 
-    positive("n_steps", n_steps)
+    whole("n_steps", n_steps)
     explainer = IntegratedGradients(query.outputs)
 
     def explain(image: Query, target: int, size: int) -> Tensor:
@@ -187,7 +187,7 @@ def expected_gradients(
     """
     from captum.attr import GradientShap
 
-    positive("n_samples", n_samples)
+    whole("n_samples", n_samples)
     drawn_from = _reference_photos(query) if baselines is None else baselines.to(query.inputs)
     if drawn_from.shape[1:] != query.inputs.shape[1:]:
         raise InputError(
@@ -225,7 +225,7 @@ def _noisy(query: Query, kind: str, n_samples: int, noise: float, seed: int) -> 
     """Moments of the gradient under noise, (N, T, 3, H, W)."""
     from captum.attr import NoiseTunnel, Saliency
 
-    positive("n_samples", n_samples)
+    whole("n_samples", n_samples)
     positive("noise", noise)
     explainer = NoiseTunnel(Saliency(query.outputs))
 
@@ -253,6 +253,7 @@ def _completeness(query: Query, maps: Tensor, baseline: Tensor) -> Tensor:
 
 
 def _seed(seed: int) -> None:
+    whole("seed", seed, 0)
     # the generators are the user's, and `evaluating` puts them back as they were
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002  (captum draws from it)
