@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 import vizkit
-from vizkit.attribution import METHODS, attribute
+from vizkit.attribution import METHODS, attribute, memory
 from vizkit.errors import ConvergenceWarning, InputError
 from vizkit.results import Tap
 
@@ -191,6 +191,15 @@ class TestOneForwardPass:
         net.register_forward_pre_hook(lambda _m, args: calls.append(len(args[0])))
         attribute(classifier, torch.randn(2, 3, 64, 64), "grad_cam", targets)
         assert calls == [2]
+
+    def test_many_classes_a_few_at_a_time(self, demo, inputs, monkeypatch):
+        methods = ["grad_cam", "grad_cam_pp", "eigen_cam"]
+        together = attribute(demo, inputs, methods, range(10))
+        monkeypatch.setattr(memory, "_GRADIENT_BYTES", 1)
+        apart = attribute(demo, inputs, methods, range(10))
+        for method in methods:
+            for key, maps in together.values[method].items():
+                assert torch.equal(apart.values[method][key], maps)
 
 
 class TestTargets:

@@ -126,7 +126,14 @@ def xgrad_cam(probe: Probe) -> Tensor:
     return relu((weights * probe.activations).sum(dim=CHANNELS))
 
 
-@method("eigen_cam", label="Eigen-CAM", paper="arXiv:2008.00299", level="stage", by_class=False)
+@method(
+    "eigen_cam",
+    label="Eigen-CAM",
+    paper="arXiv:2008.00299",
+    level="stage",
+    by_class=False,
+    gradients=False,
+)
 def eigen_cam(probe: Probe) -> Tensor:
     """Project the activations onto their first principal direction; the class plays no part.
 
@@ -155,7 +162,7 @@ def eigen_cam(probe: Probe) -> Tensor:
     return oriented.unsqueeze(1).expand(-1, probe.query.targets.shape[1], -1, -1).clone()
 
 
-@method("cam", label="CAM", paper="arXiv:1512.04150", level="stage")
+@method("cam", label="CAM", paper="arXiv:1512.04150", level="stage", gradients=False)
 def cam(probe: Probe) -> Tensor | None:
     """Weight each channel by the classifier's own weight, where the head is a pooled linear layer.
 

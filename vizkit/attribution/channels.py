@@ -15,7 +15,7 @@ from vizkit.hooks import replacing
 PLACES = (-2, -1)
 
 
-@method("score_cam", label="Score-CAM", paper="arXiv:1910.01279", level="stage")
+@method("score_cam", label="Score-CAM", paper="arXiv:1910.01279", level="stage", gradients=False)
 def score_cam(probe: Probe) -> Tensor:
     """Weight each channel by the score of the photo seen through it.
 
@@ -62,7 +62,11 @@ def _masked(pixels: Tensor, maps: Tensor) -> Tensor:
 
 
 @method(
-    "ablation_cam", label="Ablation-CAM", paper="doi:10.1109/WACV45572.2020.9093360", level="stage"
+    "ablation_cam",
+    label="Ablation-CAM",
+    paper="doi:10.1109/WACV45572.2020.9093360",
+    level="stage",
+    gradients=False,
 )
 def ablation_cam(probe: Probe) -> Tensor:
     """Weight each channel by how much the score falls when the channel is set to zero.

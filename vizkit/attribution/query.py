@@ -96,6 +96,11 @@ class Query:
         (gradients,) = by_class(self.outputs(pixels), [pixels], self.targets)
         return gradients
 
+    def split(self, count: int) -> Iterator[Query]:
+        """Ask the same about some of the classes at a time."""
+        for start in range(0, self.targets.shape[1], count):
+            yield replace(self, targets=self.targets[:, start : start + count])
+
     def images(self) -> Iterator[Query]:
         """Ask the same of each image alone, so that no result depends on its neighbours."""
         for n in range(len(self.inputs)):
@@ -151,7 +156,7 @@ def probes(query: Query, maps: Mapping[Tap, Tensor], logits: Tensor) -> dict[Tap
 
     @cache
     def gradients() -> dict[Tap, Tensor]:
-        found = by_class(query.margins(logits), list(maps.values()), query.targets)
+        found = by_class(query.margins(logits), list(maps.values()), query.targets, keep=True)
         return dict(zip(maps, found, strict=True))
 
     return {
@@ -160,7 +165,9 @@ def probes(query: Query, maps: Mapping[Tap, Tensor], logits: Tensor) -> dict[Tap
     }
 
 
-def by_class(scores: Tensor, nodes: Sequence[Tensor], targets: Tensor) -> list[Tensor]:
+def by_class(
+    scores: Tensor, nodes: Sequence[Tensor], targets: Tensor, *, keep: bool = False
+) -> list[Tensor]:
     """Differentiate the score of each class, one backward pass a class.
 
     Parameters
@@ -171,6 +178,8 @@ def by_class(scores: Tensor, nodes: Sequence[Tensor], targets: Tensor) -> list[T
         Nodes of that graph.
     targets : Tensor of shape (N, T), int64
         The classes.
+    keep : bool
+        Whether the graph will be asked about other classes.
 
     Returns
     -------
@@ -181,7 +190,7 @@ def by_class(scores: Tensor, nodes: Sequence[Tensor], targets: Tensor) -> list[T
     wanted = scores.gather(1, targets).sum(dim=0)
     last = len(wanted) - 1
     found: list[Any] = [
-        torch.autograd.grad(score, nodes, retain_graph=t < last, materialize_grads=True)
+        torch.autograd.grad(score, nodes, retain_graph=keep or t < last, materialize_grads=True)
         for t, score in enumerate(wanted)
     ]
     return [torch.stack([each[i] for each in found], dim=1) for i in range(len(nodes))]

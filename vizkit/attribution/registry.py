@@ -29,6 +29,9 @@ class Method:
         The method itself; its keyword arguments are the options.
     by_class : bool
         Whether the map depends on the class explained.
+    gradients : bool
+        Whether a stage-level method reads `Probe.gradients`, which are held for some classes at
+        a time only.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Method:
     level: Level
     function: Callable[..., Any]
     by_class: bool = True
+    gradients: bool = True
 
     @cached_property
     def options(self) -> dict[str, Any]:
@@ -54,7 +58,13 @@ METHODS: dict[str, Method] = {}
 
 
 def method(
-    name: str, *, label: str, paper: str, level: Level, by_class: bool = True
+    name: str,
+    *,
+    label: str,
+    paper: str,
+    level: Level,
+    by_class: bool = True,
+    gradients: bool = True,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register an attribution method.
 
@@ -72,6 +82,8 @@ def method(
         (N, T, H, W), or that and the convergence error, (N, T).
     by_class : bool
         Whether the map depends on the class explained.
+    gradients : bool
+        Whether a stage-level method reads `Probe.gradients`.
 
     Returns
     -------
@@ -80,7 +92,7 @@ def method(
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        METHODS[name] = Method(name, label, paper, level, function, by_class)
+        METHODS[name] = Method(name, label, paper, level, function, by_class, gradients)
         return function
 
     return register

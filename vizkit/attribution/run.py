@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from vizkit.attribution.cam import missing_head
 from vizkit.attribution.linear import LinearHeads
-from vizkit.attribution.memory import out_of_memory
+from vizkit.attribution.memory import classes_at_once, out_of_memory
 from vizkit.attribution.query import Probe, Query, probes
 from vizkit.attribution.registry import METHODS, Method
 from vizkit.attribution.targets import Targets, index_of, resolve, rows_of
@@ -141,14 +141,16 @@ class _Job:
                 inputs,
                 indices,
                 self.against,
-                self._stages(),
+                classifier.stages,
                 classifier.transform,
             )
             maps = {tap: recorder.outputs[tap] for tap in ran(taps, recorder)}
-            values, errors = self._values(query, probes(query, maps, logits))
+            values = self._at_stages(query, maps, logits)
+            found, errors = self._at_input(query)
+            values |= found
         return Attributions(
             model=classifier.name,
-            values=values,
+            values={method.name: values[method.name] for method in self.methods},
             targets=indices,
             probabilities=logits.detach().float().softmax(dim=1).gather(1, indices),
             inputs=inputs,
@@ -161,35 +163,58 @@ class _Job:
             labels={method.name: method.label for method in self.methods},
         )
 
-    def _stages(self) -> tuple[Tap, ...]:
-        return self.classifier.stages
-
     def _check_against(self, classes: int) -> None:
         if self.against is not None and not 0 <= self.against < classes:
             raise InputError(f"unknown target {self.against}: choose from 0 to {classes - 1}")
 
-    def _values(
-        self, query: Query, found: dict[Tap, Probe]
-    ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
-        """Run every method: maps, and errors of those that know theirs."""
-        values: dict[str, dict[str, Tensor]] = {}
-        errors: dict[str, Tensor] = {}
+    def _at_stages(
+        self, query: Query, maps: dict[Tap, Tensor], logits: Tensor
+    ) -> dict[str, dict[str, Tensor]]:
+        """Run the stage-level methods; those with gradients for some classes at a time."""
+        staged = [method for method in self.methods if method.level == "stage"]
+        values = self._on(probes(query, maps, logits), [m for m in staged if not m.gradients])
+        graded = [method for method in staged if method.gradients]
+        parts = [
+            self._on(probes(part, maps, logits), graded)
+            for part in query.split(classes_at_once(maps.values()))
+            if graded
+        ]
+        for method in graded:
+            pieces = [part[method.name] for part in parts]
+            values[method.name] = {
+                key: torch.cat([piece[key] for piece in pieces], dim=1) for key in pieces[0]
+            }
+        return values
+
+    def _on(self, found: dict[Tap, Probe], methods: list[Method]) -> dict[str, dict[str, Tensor]]:
+        """Run stage-level methods at every stage where they have a meaning."""
+        values = {}
+        for method in methods:
+            maps = {
+                _key(tap, found): method.function(probe, **self._options(method))
+                for tap, probe in found.items()
+            }
+            values[method.name] = {k: each.float() for k, each in maps.items() if each is not None}
+            if not values[method.name]:
+                raise missing_head(self.classifier.name)
+        return values
+
+    def _at_input(self, query: Query) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
+        """Run the input-level methods: maps, and errors of those that know theirs."""
+        values, errors = {}, {}
         for method in self.methods:
-            own = {key: value for key, value in self.options.items() if key in method.options}
-            if method.level == "stage":
-                maps = {_key(t, found): method.function(p, **own) for t, p in found.items()}
-                kept = {key: each.float() for key, each in maps.items() if each is not None}
-                if not kept:
-                    raise missing_head(self.classifier.name)
-                values[method.name] = kept
+            if method.level != "input":
                 continue
-            result = method.function(query, **own)
+            result = method.function(query, **self._options(method))
             if isinstance(result, tuple):
                 result, error = result
                 errors[method.name] = error.float()
                 _warn(method, result, error, self.classifier.name)
             values[method.name] = {INPUT: result.detach().float()}
         return values, errors
+
+    def _options(self, method: Method) -> dict[str, Any]:
+        return {key: value for key, value in self.options.items() if key in method.options}
 
 
 def _warn(method: Method, maps: Tensor, error: Tensor, model: str) -> None:
