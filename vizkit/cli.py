@@ -207,6 +207,8 @@ def faithfulness(
         steps=steps,
         randomised=randomised,
     )
+    for file, reason in found.failed.items():
+        typer.echo(f"left out {file}: {reason}", err=True)
     for model, method, reason in found.left_out:
         typer.echo(f"left out {method} of {model}: {reason}", err=True)
     _print(means(found.frame), as_json)

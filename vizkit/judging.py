@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from vizkit.attribution import METHODS, attribute, faithfulness
 from vizkit.errors import ConvergenceWarning, InputError
 from vizkit.evaluation import folder_indices, labelled
+from vizkit.images import as_images, readable
 from vizkit.models import Classifier
 
 _BATCH = 4
@@ -32,10 +33,13 @@ class Judgement:
         As `vizkit.faithfulness` gives it, for all models and photos.
     left_out : list of (str, str, str)
         Model, method and reason, where a method cannot explain a model.
+    failed : dict of str to str
+        Path and reason of photos that could not be read.
     """
 
     frame: pd.DataFrame
     left_out: list[tuple[str, str, str]]
+    failed: dict[str, str]
 
 
 def judge(
@@ -73,14 +77,18 @@ def judge(
     Returns
     -------
     Judgement
-        A row for each map, and the methods that could not be used.
+        A row for each map, and the methods and photos that could not be used.
 
     Raises
     ------
     InputError
         If there are no photos or no method can be used.
     """
-    photos = _some(labelled(folder), per_class)
+    chosen = _some(labelled(folder), per_class)
+    _, failed = readable(as_images([path for path, _ in chosen]))
+    photos = [(path, label) for path, label in chosen if str(path) not in failed]
+    if not photos:
+        raise InputError(f"{folder}: {next(iter(failed.values()))}")
     frames: list[pd.DataFrame] = []
     left_out: list[tuple[str, str, str]] = []
     for classifier in models:
@@ -98,7 +106,7 @@ def judge(
                 frames.append(faithfulness(classifier, paths, maps, boxes=boxes, **options))
             if out is not None:
                 _write(pd.concat(frames, ignore_index=True), out)
-    return Judgement(pd.concat(frames, ignore_index=True), left_out)
+    return Judgement(pd.concat(frames, ignore_index=True), left_out, failed)
 
 
 def means(frame: pd.DataFrame) -> pd.DataFrame:
