@@ -85,7 +85,9 @@ def judge(
         If there are no photos or no method can be used.
     """
     chosen = _some(labelled(folder), per_class)
-    _, failed = readable(as_images([path for path, _ in chosen]))
+    failed: dict[str, str] = {}
+    for path, _ in chosen:
+        failed |= readable(as_images([path]))[1]
     photos = [(path, label) for path, label in chosen if str(path) not in failed]
     if not photos:
         raise InputError(f"{folder}: {next(iter(failed.values()))}")
