@@ -28,7 +28,7 @@ def read_boxes(path: str | Path) -> dict[str, list[Box]]:
     Returns
     -------
     dict of str to list of (x0, y0, x1, y1)
-        By file name, without its folders.
+        By file, as it is written there.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def read_boxes(path: str | Path) -> dict[str, list[Box]]:
     boxes: dict[str, list[Box]] = {}
     try:
         for file, *corners in table[list(COLUMNS)].itertuples(index=False):
-            boxes.setdefault(Path(str(file)).name, []).append(_box(corners))
+            boxes.setdefault(str(file), []).append(_box(corners))
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: {error}") from error
     return boxes
@@ -74,21 +74,59 @@ def boxes_in_input(
     InputError
         If there is not one entry for each image, or a box is none.
     """
-    if isinstance(boxes, Mapping):
-        own = [boxes.get(name, ()) for name in seen.names]
-    elif len(boxes) == len(seen):
-        own = list(boxes)
-    else:
-        raise InputError(f"boxes for {len(boxes)} images, but there are {len(seen)}")
+    own = [boxes_of(boxes, name) for name in seen.names] if isinstance(boxes, Mapping) else boxes
+    if len(own) != len(seen):
+        raise InputError(f"boxes for {len(own)} images, but there are {len(seen)}")
     height, width = seen.pixels.shape[1:3]
     return [
         [
             inside
-            for box in some
+            for box in _listed(some)
             if (inside := _moved(_checked(box), shown, width, height)) is not None
         ]
         for some, shown in zip(own, seen.boxes, strict=True)
     ]
+
+
+def boxes_of(boxes: Mapping[str, Sequence[Any]], name: str) -> Sequence[Any]:
+    """Find the boxes of an image by its name, whatever folders stand before it on either side.
+
+    Parameters
+    ----------
+    boxes : mapping of str to boxes
+        By file, such as ``"located/n01440764/one.JPEG"``.
+    name : str
+        File name or path of the image, such as ``"n01440764/one.JPEG"``.
+
+    Returns
+    -------
+    sequence of (x0, y0, x1, y1)
+        Empty if there are none.
+
+    Raises
+    ------
+    InputError
+        If the name fits several files.
+    """
+    if name in boxes:
+        return boxes[name]
+    parts = Path(name).parts
+    fitting = []
+    for key in boxes:
+        other = Path(key).parts
+        shared = min(len(parts), len(other))
+        if shared and parts[-shared:] == other[-shared:]:
+            fitting.append(key)
+    if len(fitting) > 1:
+        raise InputError(f"boxes of {name!r} are ambiguous: {', '.join(fitting[:4])}")
+    return boxes[fitting[0]] if fitting else ()
+
+
+def _listed(boxes: Any) -> list[Any]:
+    try:
+        return list(boxes)
+    except TypeError:
+        raise InputError(f"boxes of an image must be a list, not {boxes!r}") from None
 
 
 def _checked(box: Any) -> Box:

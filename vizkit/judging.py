@@ -14,7 +14,8 @@ import torch
 from tqdm.auto import tqdm
 
 from vizkit.attribution import METHODS, attribute, faithfulness
-from vizkit.errors import ConvergenceWarning, InputError
+from vizkit.boxes import boxes_of
+from vizkit.errors import ConvergenceWarning, InputError, whole
 from vizkit.evaluation import folder_indices, labelled
 from vizkit.images import as_images, readable
 from vizkit.models import Classifier
@@ -84,6 +85,11 @@ def judge(
     InputError
         If there are no photos or no method can be used.
     """
+    whole("per_class", per_class, 0)
+    if not models:
+        raise InputError("no models: the list is empty")
+    if out is not None and not out.parent.is_dir():
+        raise InputError(f"no such folder: {out.parent}")
     chosen = _some(labelled(folder), per_class)
     failed: dict[str, str] = {}
     for path, _ in chosen:
@@ -105,7 +111,8 @@ def judge(
                 # the error of each map is in its table already
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 maps = attribute(classifier, paths, usable, targets, stages)
-                frames.append(faithfulness(classifier, paths, maps, boxes=boxes, **options))
+                own = None if boxes is None else [boxes_of(boxes, str(path)) for path in paths]
+                frames.append(faithfulness(classifier, paths, maps, boxes=own, **options))
             if out is not None:
                 _write(pd.concat(frames, ignore_index=True), out)
     return Judgement(pd.concat(frames, ignore_index=True), left_out, failed)

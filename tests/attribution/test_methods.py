@@ -275,13 +275,7 @@ class TestClassActivationMaps:
             ("resnet10t", "act1"),
             ("resnet10t", "layer1"),
             ("demo vovnet19b", "stem.1"),
-            pytest.param(
-                "resnet18",
-                "layer1.0.bn2",
-                marks=pytest.mark.xfail(
-                    strict=True, reason="the network works in place on the maps it is handed"
-                ),
-            ),
+            ("resnet18", "layer1.0.bn2"),
         ],
     )
     def test_ablation_cam(self, network, name, layer):
@@ -564,9 +558,6 @@ class TestGradientsByPixels:
                 (gradients,) = torch.autograd.grad(copy(pixels)[:, target].sum(), pixels)
                 assert_close(found[:, t], gradients.abs().amax(dim=1))
 
-    @pytest.mark.xfail(
-        strict=True, reason="F.relu(x, inplace=True), and so nn.ReLU(inplace=True), leaves x as is"
-    )
     @pytest.mark.parametrize("method", ["guided_backprop", "guided_grad_cam", "deep_lift"])
     def test_an_in_place_relu_whose_input_is_used_again(self, method):
         class PreActivated(nn.Module):
@@ -843,14 +834,12 @@ class TestOcclusion:
         found = maps_of(sized(net, (22, 30)), given, "occlusion", 3)
         assert_close(found[:, 0], self.expected(net, given, 3, 3, 0, 3)[:, 0])
 
-    @pytest.mark.xfail(strict=True, reason="a window wholly in places that no output reads")
     def test_places_that_the_network_leaves_out(self):
         net = self.completed([nn.Conv2d(3, 4, 8, stride=8), nn.ReLU()], (20, 20))
         given = draw(1, 3, 20, 20, dtype=torch.float64)
         found = maps_of(sized(net, 20), given, "occlusion", 3, window=3, stride=1)
         assert_close(found[:, 0], self.expected(net, given, 3, 1, 0, 3)[:, 0])
 
-    @pytest.mark.xfail(strict=True, reason="taken for plain layers of torch")
     @pytest.mark.parametrize(
         "layers",
         [
@@ -1132,12 +1121,7 @@ class TestLaws:
     @coarse_integral
     @pytest.mark.parametrize("side", [16, 17])
     @pytest.mark.parametrize("method", METHODS)
-    def test_too_little_memory(self, method, side, request):
-        broken = {("expected_gradients", 16), ("expected_gradients", 17)}
-        broken |= {("smooth_grad", 17), ("smooth_grad_sq", 17)}
-        if (method, side) in broken:
-            reason = "draws come in batches of five, or depend on how many are drawn at once"
-            request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+    def test_too_little_memory(self, method, side):
         torch.manual_seed(0)
         net, given = randomised(pooled()).double(), draw(5, 3, side, side)
         short = nn.Sequential(Limited(), *net)

@@ -103,7 +103,8 @@ def _losses(probe: Probe, image: Query, maps: Tensor, chain: Chain) -> Tensor:
         some = some.to(image.inputs.dtype)
         if start is not None:
             return chain.run(some.movedim(1, -1) if probe.tap.channels_last else some, start)
-        with replacing(image.module, probe.tap, some):
+        # a copy, for what follows may work in place
+        with replacing(image.module, probe.tap, some.clone()):
             return image.module(image.inputs.repeat(len(some), 1, 1, 1))  # type: ignore[no-any-return]
 
     def without(channels: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from scipy.integrate import trapezoid
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -162,7 +163,7 @@ def areas(curves: pd.DataFrame) -> pd.DataFrame:
     keys = ["map", "model", "image", "method", "stage", "target", "index"]
     groups = curves.groupby([*keys, "curve"], sort=False)
     found = groups[["fraction", "probability"]].apply(
-        lambda rows: float(np.trapezoid(rows["probability"], rows["fraction"]))
+        lambda rows: float(trapezoid(rows["probability"], rows["fraction"]))
     )
     wide = found.unstack("curve").rename(columns=lambda name: f"{name}_auc")  # noqa: PD010
     return wide.reset_index().rename_axis(columns=None).drop(columns="map")

@@ -17,13 +17,20 @@ from vizkit.attribution.registry import method
 COLOURS = -3
 # below this difference of the two inputs the slope is the derivative
 _NEAR = 1e-6
-_IN_PLACE = frozenset({F.relu_, torch.relu_, Tensor.relu_})
-_ELEMENTWISE = _IN_PLACE | {
-    F.relu, torch.relu, Tensor.relu, F.relu6, F.leaky_relu, F.elu, F.gelu, F.silu, F.mish,
-    F.softplus, F.hardswish, F.hardsigmoid, F.hardtanh, torch.sigmoid, Tensor.sigmoid, F.sigmoid,
-    torch.tanh, Tensor.tanh, F.tanh,
+_IN_PLACE = frozenset({
+    F.relu_, torch.relu_, Tensor.relu_, F.leaky_relu_, F.elu_, F.hardtanh_, torch.sigmoid_,
+    Tensor.sigmoid_, torch.tanh_, Tensor.tanh_, Tensor.clamp_, Tensor.mul_, Tensor.__imul__,
+})  # fmt: skip
+_PRODUCTS = frozenset({
+    torch.mul, Tensor.mul, torch.multiply, Tensor.multiply, Tensor.__mul__, Tensor.__rmul__,
+    Tensor.mul_, Tensor.__imul__,
+})  # fmt: skip
+_ELEMENTWISE = (_IN_PLACE - _PRODUCTS) | {
+    F.relu, torch.relu, Tensor.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu, F.gelu, F.silu,
+    F.mish, F.softplus, F.hardswish, F.hardsigmoid, F.hardtanh, F.prelu, torch.prelu,
+    torch.sigmoid, Tensor.sigmoid, F.sigmoid, torch.tanh, Tensor.tanh, F.tanh, torch.clamp,
+    Tensor.clamp,
 }  # fmt: skip
-_PRODUCTS = frozenset({torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__})
 _POOLS = frozenset({F.max_pool2d, torch.max_pool2d})
 
 
@@ -84,11 +91,13 @@ class _Rescaled(TorchFunctionMode):
         if not isinstance(first, Tensor) or not first.requires_grad:
             return func(*args, **dict(kwargs or {}))
         rest = args[1:]
+        in_place = func in _IN_PLACE or named.get("inplace", False) is True
         if func in _ELEMENTWISE:
             output = _secant(first, lambda some: func(some.clone(), *rest, **named))
-            return first.copy_(output) if func in _IN_PLACE else output
+            return first.copy_(output) if in_place else output
         if func in _PRODUCTS and isinstance(rest[0], Tensor) and rest[0].requires_grad:
-            return _shared(first, rest[0])
+            output = _shared(first, rest[0])
+            return first.copy_(output) if in_place else output
         if func in _POOLS and not named.get("return_indices", False):
             return _credited(first, *rest, **named)
         return func(*args, **dict(kwargs or {}))

@@ -54,7 +54,8 @@ class _Guided(TorchFunctionMode):
             self.count += 1
             inputs = args[0] if args else named["input"]
             guided = _GuidedReLU.apply(inputs)
-            return inputs.copy_(guided) if func in _IN_PLACE else guided
+            in_place = func in _IN_PLACE or named.get("inplace", args[1:] == (True,))
+            return inputs.copy_(guided) if in_place else guided
         return func(*args, **named)
 
 

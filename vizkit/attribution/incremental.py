@@ -162,6 +162,8 @@ def _paste(slab: Tensor, values: Tensor, top: int, left: int) -> None:
     bottom = min(top + values.shape[-2], slab.shape[-2])
     right = min(left + values.shape[-1], slab.shape[-1])
     y, x = max(top, 0), max(left, 0)
+    if bottom <= y or right <= x:  # no output reads it
+        return
     slab[:, y:bottom, x:right] = values[:, y - top : bottom - top, x - left : right - left]
 
 
@@ -177,12 +179,13 @@ def _unpadded(module: Any, slabs: Tensor) -> Tensor:
 
 def _windows(module: Any) -> tuple[_Window, _Window] | None:
     """How a layer slides over rows and columns; None for layers that do not, or not plainly."""
-    if isinstance(module, nn.Conv2d):
+    # these very classes: a subclass may compute something else
+    if type(module) is nn.Conv2d:
         plain = module.padding_mode == "zeros" and not isinstance(module.padding, str)
-    elif isinstance(module, nn.MaxPool2d):
+    elif type(module) is nn.MaxPool2d:
         plain = not module.ceil_mode and not module.return_indices
-    elif isinstance(module, nn.AvgPool2d):
-        plain = not module.ceil_mode and module.padding in (0, (0, 0))
+    elif type(module) is nn.AvgPool2d:
+        plain = not (module.ceil_mode or any(_pair(module.padding)) or module.divisor_override)
     else:
         return None
     if not plain:

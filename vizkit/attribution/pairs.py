@@ -18,6 +18,8 @@ from vizkit.results import Attributions, Seen
 
 SIZE = 64
 TOP = 0.1
+# side of the windows that structural similarity looks through
+_WINDOW = 7
 _NAMES = ("model", "method", "stage")
 
 
@@ -49,17 +51,18 @@ def agreement(
     InputError
         If the attributions are of other images or other numbers of classes.
     """
-    whole("size", size)
+    whole("size", size, _WINDOW)
     if not 0 < top < 1:
         raise InputError(f"top must be between 0 and 1, not {top!r}")
     sources = [attributions] if isinstance(attributions, Attributions) else list(attributions)
+    names = _distinct([source.model for source in sources])
     if len({source.seen.names for source in sources}) != 1:
         raise InputError("agreement needs attributions of the same images")
     if len({source.targets.shape for source in sources}) != 1:
         raise InputError("agreement needs as many classes from each network")
     maps = {
-        (source.model, method, stage): _on_grid(values, source.seen, sources, size)
-        for source in sources
+        (name, method, stage): _on_grid(values, source.seen, sources, size)
+        for name, source in zip(names, sources, strict=True)
         for method, stages in source.values.items()
         for stage, values in stages.items()
     }
@@ -78,11 +81,18 @@ def agreement(
         ]
         usable = [score for score in scores if not any(map(math.isnan, score))]
         means = np.mean(usable, axis=0) if usable else [math.nan] * 3
-        names = {f"{name}_a": value for name, value in zip(_NAMES, a, strict=True)}
-        names |= {f"{name}_b": value for name, value in zip(_NAMES, b, strict=True)}
+        who = {f"{name}_a": value for name, value in zip(_NAMES, a, strict=True)}
+        who |= {f"{name}_b": value for name, value in zip(_NAMES, b, strict=True)}
         measures = dict(zip(("spearman", "ssim", "iou"), map(float, means), strict=True))
-        rows.append({**names, **measures, "n": len(usable)})
-    return pd.DataFrame(rows)
+        rows.append({**who, **measures, "n": len(usable)})
+    sides = [f"{name}_{side}" for side in "ab" for name in _NAMES]
+    return pd.DataFrame(rows, columns=[*sides, "spearman", "ssim", "iou", "n"])
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Give names that occur again a number."""
+    counts = [names[: n + 1].count(name) for n, name in enumerate(names)]
+    return [f"{name} ({n})" if n > 1 else name for name, n in zip(names, counts, strict=True)]
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
@@ -99,7 +109,7 @@ def ssim(first: np.ndarray, second: np.ndarray) -> float:
     scaled = [_unit(each) for each in (first, second)]
     if any(each is None for each in scaled):
         return math.nan
-    side = min(7, *first.shape)
+    side = min(_WINDOW, *first.shape)
     return float(structural_similarity(*scaled, data_range=1.0, win_size=side - (side + 1) % 2))
 
 

@@ -1,24 +1,21 @@
-"""Input-level methods from gradients by the pixels; captum does those that sample."""
+"""Input-level methods from gradients by the pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from vizkit.attribution.baselines import baseline_of
 from vizkit.attribution.memory import shrinking
-from vizkit.attribution.query import Query
+from vizkit.attribution.query import Query, by_class
 from vizkit.attribution.registry import method
 from vizkit.errors import InputError, positive, whole
 from vizkit.images import as_images, prepare, samples
 
 COLOURS = -3
-# samples drawn in one go: fixed, so that the same seed means the same samples everywhere
-_DRAWN_TOGETHER = 5
 
 
 @method("saliency", label="Saliency", paper="arXiv:1312.6034", level="input")
@@ -85,7 +82,7 @@ def smooth_grad(query: Query, *, n_samples: int = 25, noise: float = 0.15, seed:
     Tensor of shape (N, T, H, W)
         Never negative; logit per unit of the normalised input.
     """
-    return _noisy(query, "smoothgrad", n_samples, noise, seed).abs().amax(dim=COLOURS)
+    return _noisy(query, 1, n_samples, noise, seed).abs().amax(dim=COLOURS)
 
 
 @method("smooth_grad_sq", label="SmoothGrad²", paper="arXiv:1806.10758", level="input")
@@ -109,7 +106,7 @@ def smooth_grad_sq(
     Tensor of shape (N, T, H, W)
         Never negative; square of logit per unit of the normalised input.
     """
-    return _noisy(query, "smoothgrad_sq", n_samples, noise, seed).amax(dim=COLOURS)
+    return _noisy(query, 2, n_samples, noise, seed).amax(dim=COLOURS)
 
 
 @method(
@@ -166,8 +163,8 @@ def expected_gradients(
     """Average integrated gradients over baselines that are photos themselves.
 
     ``E_b,a sum_c (x_c - b_c) dS/dx_c(b + a (x - b))``, Erion et al., "Improving performance of deep
-    learning models with axiomatic attribution priors and expected gradients", 2021; captum's
-    GradientShap.
+    learning models with axiomatic attribution priors and expected gradients", 2021; also known
+    as GradientSHAP.
 
     Parameters
     ----------
@@ -185,26 +182,28 @@ def expected_gradients(
     Tensor of shape (N, T, H, W)
         Signed; in units of the logit.
     """
-    from captum.attr import GradientShap
-
     whole("n_samples", n_samples)
     drawn_from = _reference_photos(query) if baselines is None else baselines.to(query.inputs)
-    if drawn_from.shape[1:] != query.inputs.shape[1:]:
+    if (
+        drawn_from.ndim != 4
+        or drawn_from.shape[1:] != query.inputs.shape[1:]
+        or not len(drawn_from)
+    ):
         raise InputError(
-            f"baselines must be inputs of shape {tuple(query.inputs.shape[1:])}, "
+            f"baselines must be inputs of shape {('B', *query.inputs.shape[1:])}, "
             f"not {tuple(drawn_from.shape)}"
         )
-    explainer = GradientShap(query.outputs)
+    generator = _generator(seed)
+    chosen = torch.randint(len(drawn_from), (n_samples,), generator=generator)
+    shares = torch.rand(n_samples, 1, 1, 1, generator=generator).to(query.inputs)
+    starts = drawn_from[chosen.to(drawn_from.device)]
 
-    def explain(image: Query, target: int, _size: int) -> Tensor:
-        total = torch.zeros_like(image.inputs)
-        for start in range(0, n_samples, _DRAWN_TOGETHER):
-            count = min(_DRAWN_TOGETHER, n_samples - start)
-            _seed(seed + start)
-            total += count * explainer.attribute(image.inputs, drawn_from, count, target=target)
-        return total / n_samples
+    def explain(image: Query) -> Tensor:
+        ways = image.inputs - starts
+        places = starts + shares * ways
+        return _mean_at(image, places, lambda gradients, part: gradients * ways[part, None])
 
-    return _one_by_one(query, explain).sum(dim=COLOURS)
+    return torch.stack([explain(image) for image in query.images()]).sum(dim=COLOURS)
 
 
 def _one_by_one(query: Query, explain: Callable[[Query, int, int], Tensor]) -> Tensor:
@@ -221,29 +220,35 @@ def _one_by_one(query: Query, explain: Callable[[Query, int, int], Tensor]) -> T
     return torch.stack(rows)
 
 
-def _noisy(query: Query, kind: str, n_samples: int, noise: float, seed: int) -> Tensor:
-    """Moments of the gradient under noise, (N, T, 3, H, W)."""
-    from captum.attr import NoiseTunnel, Saliency
-
+def _noisy(query: Query, power: int, n_samples: int, noise: float, seed: int) -> Tensor:
+    """Mean of a power of the gradient under noise, (N, T, 3, H, W)."""
     whole("n_samples", n_samples)
     positive("noise", noise)
-    explainer = NoiseTunnel(Saliency(query.outputs))
+    shape = (n_samples, *query.inputs.shape[1:])
+    noises = torch.randn(shape, generator=_generator(seed)).to(query.inputs)
 
-    def explain(image: Query, target: int, size: int) -> Tensor:
-        _seed(seed)
-        spread = float(image.inputs.max() - image.inputs.min()) * noise
-        found: Tensor = explainer.attribute(
-            image.inputs,
-            nt_type=kind,
-            nt_samples=n_samples,
-            nt_samples_batch_size=min(size, n_samples),
-            stdevs=spread or noise,
-            target=target,
-            abs=False,
-        )
-        return found
+    def explain(image: Query) -> Tensor:
+        spread = image.inputs.max() - image.inputs.min()
+        places = image.inputs + noise * spread * noises
+        return _mean_at(image, places, lambda gradients, _: gradients.pow(power))
 
-    return _one_by_one(query, explain)
+    return torch.stack([explain(image) for image in query.images()])
+
+
+def _mean_at(image: Query, places: Tensor, term: Callable[[Tensor, slice], Tensor]) -> Tensor:
+    """Average a term of the gradients at other inputs (S, 3, H, W) of one image: (T, 3, H, W)."""
+
+    def run(size: int) -> Tensor:
+        total = torch.zeros_like(places[0])
+        for start in range(0, len(places), size):
+            part = slice(start, start + size)
+            pixels = places[part].clone().requires_grad_()
+            targets = image.targets.expand(len(pixels), -1)
+            (gradients,) = by_class(image.outputs(pixels), [pixels], targets)
+            total = total + term(gradients, part).sum(dim=0)
+        return total / len(places)
+
+    return shrinking(run, image.batch_size)
 
 
 def _completeness(query: Query, maps: Tensor, baseline: Tensor) -> Tensor:
@@ -252,11 +257,9 @@ def _completeness(query: Query, maps: Tensor, baseline: Tensor) -> Tensor:
     return maps.sum(dim=(-2, -1)) - gains.gather(1, query.targets)
 
 
-def _seed(seed: int) -> None:
+def _generator(seed: int) -> torch.Generator:
     whole("seed", seed, 0)
-    # the generators are the user's, and `evaluating` puts them back as they were
-    torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  (captum draws from it)
+    return torch.Generator().manual_seed(seed)
 
 
 def _reference_photos(query: Query) -> Tensor:

@@ -110,9 +110,13 @@ def _groups(classifier: Classifier) -> dict[str, list[str]]:
     ends = {tap.module: tap.name for tap in classifier.stages}
     groups: dict[str, list[str]] = {}
     waiting: list[str] = []
+    placed: set[nn.Module] = set()
     for call in calls:
-        if next(call.module.parameters(recurse=False), None) is not None:
-            waiting.append(call.path)
+        # parts that are not run themselves, but whose weights are read, come with their owner
+        for path, part in call.module.named_modules(prefix=call.path):
+            if part not in placed and next(part.parameters(recurse=False), None) is not None:
+                waiting.append(path)
+            placed.add(part)
         if call.path in ends and waiting:
             groups[ends[call.path]], waiting = waiting, []
     if waiting:

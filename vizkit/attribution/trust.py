@@ -25,6 +25,7 @@ from vizkit.attribution.linear import LinearHeads
 from vizkit.attribution.measures import energy, mask_of, pointing
 from vizkit.attribution.pairs import spearman
 from vizkit.attribution.query import Query
+from vizkit.attribution.registry import METHODS
 from vizkit.attribution.sanity import randomisation
 from vizkit.boxes import boxes_in_input
 from vizkit.errors import InputError
@@ -196,6 +197,7 @@ def _random_weights(
     classifier: Classifier, attributions: Attributions, maps: Sequence[Map], seed: int
 ) -> list[float]:
     """Rank correlation of each map with that of a network with random weights."""
+    known = {option for name in attributions.values for option in METHODS[name].options}
     steps = randomisation(
         classifier,
         attributions.inputs,
@@ -205,7 +207,7 @@ def _random_weights(
         seed=seed,
         only_last=True,
         against=attributions.against,
-        **attributions.options,
+        **{name: value for name, value in attributions.options.items() if name in known},
     ).steps
     *_, last = steps.values()
     other = iter(maps_of(last, references=False))

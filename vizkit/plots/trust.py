@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from scipy.integrate import trapezoid
 
 from vizkit.errors import InputError, unknown
 from vizkit.plots import style
@@ -100,7 +101,7 @@ def _lines(
         if both.empty:
             continue
         areas = [
-            f"{np.trapezoid(own['probability'], own['fraction']):.2f}"
+            f"{trapezoid(own['probability'], own['fraction']):.2f}"
             for own in (both[both["curve"] == name] for name in CURVES)
         ]
         own = both[both["curve"] == curve]

@@ -113,7 +113,7 @@ class Attributions:
             seen=self.seen if n is None else self.seen.select(rows.start),
             taps=tuple(tap for tap in self.taps if {tap.name, tap.label} & places.keys()),
             errors={
-                name: each[rows, columns] for name, each in self.errors.items() if name in kept
+                name: each[rows, columns] for name, each in self.errors.items() if values.get(name)
             },
         )
 
@@ -197,6 +197,8 @@ def _chosen(
     if names is None:
         return dict(known)
     wanted = [names] if isinstance(names, str) else list(names)
+    if not wanted:
+        raise InputError(f"no {kind}s: choose from {', '.join(known)}")
     for name in wanted:
         if name not in known:
             raise unknown(kind, name, known)
