@@ -7,7 +7,7 @@ from PIL import Image
 
 import vizkit
 from vizkit.attribution.measures import mask_of
-from vizkit.boxes import boxes_in_input, read_boxes
+from vizkit.boxes import boxes_in_input, boxes_of, read_boxes
 from vizkit.errors import InputError
 from vizkit.images import as_images, prepare
 from vizkit.results import Seen
@@ -34,7 +34,10 @@ class TestRead:
             "9,photos/deep/b.png,,-3,0,7\n"
             "12,a.png,small,10,11,11\n",
         )
-        expected = {"a.png": [(1, 2.5, 30, 40), (10, 11, 11, 12)], "b.png": [(-3, 0, 7, 9)]}
+        expected = {
+            "a.png": [(1, 2.5, 30, 40), (10, 11, 11, 12)],
+            "photos/deep/b.png": [(-3, 0, 7, 9)],
+        }
         assert read_boxes(path) == expected
         assert read_boxes(str(path)) == expected
         assert vizkit.read_boxes is read_boxes
@@ -214,3 +217,32 @@ class TestMask:
         expected[0:2, 0:2] = expected[1:3, 1:4] = True
         assert np.array_equal(mask, expected)
         assert not mask_of([], (4, 5)).any()
+
+
+BOXES = {"located/a/0.png": [(0, 0, 1, 1)], "located/b/0.png": [(0, 0, 2, 2)], "c.png": []}
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [
+            ("located/a/0.png", [(0, 0, 1, 1)]),
+            ("b/0.png", [(0, 0, 2, 2)]),
+            ("/far/away/located/b/0.png", [(0, 0, 2, 2)]),
+            ("folder/c.png", []),
+            ("d.png", ()),
+            ("x0.png", ()),
+        ],
+    )
+    def test_folders_may_differ_before_the_common_part(self, name, expected):
+        assert boxes_of(BOXES, name) == expected
+
+    def test_one_name_of_several_files(self):
+        with pytest.raises(InputError, match=r"ambiguous: located/a/0\.png, located/b/0\.png"):
+            boxes_of(BOXES, "0.png")
+
+    @pytest.mark.parametrize("boxes", [[1, 2], [None, []]])
+    def test_what_is_no_list_of_boxes(self, boxes):
+        found = vizkit.attribute("demo/vgg11", torch.rand(2, 3, 32, 32), stages=["stride32"])
+        with pytest.raises(InputError, match="boxes of an image must be a list, not"):
+            boxes_in_input(boxes, found.seen)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -191,6 +192,21 @@ class TestJudge:
         Image.new("RGB", (40, 40)).save(tmp_path / "curch" / "a.png")
         with pytest.raises(InputError, match=r"unknown class folder .*did you mean 'church'"):
             judge([net], tmp_path, ["saliency"], **quick)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"per_class": -1}, "per_class must be a whole number of at least 0, not -1"),
+            ({"out": Path("missing") / "x.csv"}, "no such folder: missing"),
+        ],
+    )
+    def test_mistakes_are_found_before_any_work(self, net, folder, options, message):
+        with pytest.raises(InputError, match=message):
+            judge([net], folder, ["grad_cam"], ["stride16"], **options)
+
+    def test_no_network(self, folder):
+        with pytest.raises(InputError, match="no models"):
+            judge([], folder)
 
 
 class TestMeans:

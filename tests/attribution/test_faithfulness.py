@@ -1108,3 +1108,48 @@ class TestAgreement:
             agreement([first, record({"a": smooth(1, 2, 64, 64)}, model="y")])
         with pytest.raises(InputError):
             agreement([])
+
+
+class TestWhatWasOnceWrong:
+    @pytest.fixture(scope="class")
+    def given(self):
+        return torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+
+    def test_options_of_methods_that_were_left_out(self, demo, given):
+        maps = attribute(demo, given, ["grad_cam", "rise"], stages=["stride16"], n_masks=4)
+        table = faithfulness(demo, given, maps.select(methods="grad_cam"), steps=2)
+        assert "grad_cam" in set(table["method"])
+
+    def test_one_network_twice(self, demo, given):
+        both = [attribute(demo, given, targets=t, stages=["stride8"]) for t in (0, 3)]
+        table = agreement(both)
+        assert table[["model_a", "model_b"]].to_numpy().tolist() == [
+            [demo.name, f"{demo.name} (2)"]
+        ]
+
+    def test_a_single_map_agrees_with_nothing(self, demo, given):
+        table = agreement(attribute(demo, given, stages=["stride8"]))
+        assert table.empty
+        assert {"model_a", "stage_b", "spearman", "iou", "n"} <= set(table.columns)
+
+    def test_a_grid_too_small_to_compare(self, demo, given):
+        with pytest.raises(InputError, match="size must be a whole number of at least 7, not 2"):
+            agreement(attribute(demo, given), size=2)
+
+    def test_weights_of_modules_that_are_not_run_themselves(self):
+        class Reads(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.conv, self.hidden = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
+
+            def forward(self, x):
+                return self.conv(x).relu().mean(dim=(-2, -1)) @ self.hidden.weight.T
+
+        torch.manual_seed(0)
+        net, given = Reads(), torch.rand(1, 3, 16, 16)
+        before = net.hidden.weight.clone()
+        result = randomisation(net, given, "saliency", targets=1)
+        assert torch.equal(net.hidden.weight, before)
+        assert list(result.steps)[:2] == ["trained", "head"]
+        maps = [each.values["saliency"]["input"] for each in result.steps.values()]
+        assert not torch.equal(maps[0], maps[1])
