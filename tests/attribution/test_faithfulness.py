@@ -1112,7 +1112,8 @@ class TestAgreement:
 
 class TestWhatWasOnceWrong:
     @pytest.fixture(scope="class")
-    def given(self):
+    @staticmethod
+    def given():
         return torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
 
     def test_options_of_methods_that_were_left_out(self, demo, given):
