@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import vizkit
@@ -71,4 +72,19 @@ def test_a_file_is_no_folder(photos, tmp_path):
 def test_a_mistake_writes_nothing(photos, tmp_path):
     with pytest.raises(InputError, match="unknown method 'gradcam'"):
         vizkit.export_attributions(MODEL, photos, tmp_path / "out", "gradcam")
-    assert not list((tmp_path / "out").iterdir())
+    with pytest.raises(InputError, match="unknown theme 'blue'"):
+        vizkit.export_attributions(MODEL, photos, tmp_path / "out", theme="blue")
+    assert not (tmp_path / "out").exists()
+
+
+def test_classes_given_photo_by_photo(photos, tmp_path):
+    targets = torch.tensor([4, 7, 2])
+    found = vizkit.export_attributions(
+        MODEL, photos, tmp_path, targets=targets, stages=["stride32"], pictures=False
+    )
+    classes = []
+    for path in found.files:
+        with np.load(path) as arrays:
+            classes.append(arrays[f"{MODEL}/targets"].tolist())
+    # the third file, broken.jpg, cannot be read
+    assert classes == [[4], [7]]

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from vizkit.attribution import attribute
+from vizkit.attribution.targets import rows_of
 from vizkit.errors import InputError
 from vizkit.images import Images, as_images, readable
 from vizkit.models import Classifier, as_classifiers
@@ -88,25 +89,37 @@ def export_attributions(
     folder = Path(out).expanduser()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, not a folder")
-    folder.mkdir(parents=True, exist_ok=True)
     names = _distinct([photo.name for photo in photos])
+    rows = rows_of(targets, len(photos)) if isinstance(targets, Tensor) else None
     written: list[Path] = []
     failed: dict[str, str] = {}
     with tqdm(total=len(photos), desc="attribution", unit="image", disable=len(photos) == 1) as bar:
-        for photo, name in zip(photos, names, strict=True):
+        for n, (photo, name) in enumerate(zip(photos, names, strict=True)):
             usable, reasons = readable(Images((photo,)))
             failed |= reasons
             if len(usable):
+                own = targets if rows is None else rows[n : n + 1]
                 found = [
-                    attribute(each, usable, methods, targets, stages, against=against, **options)
+                    attribute(each, usable, methods, own, stages, against=against, **options)
                     for each in classifiers
                 ]
+                # drawn first, so that a mistake leaves no file behind
+                drawn = (
+                    plot_attributions(found, theme=theme, **(drawing or {})) if pictures else None
+                )
+                _make(folder)
                 written.append(_save_values(found, folder / f"{name}.npz"))
-                if pictures:
-                    picture = plot_attributions(found, theme=theme, **(drawing or {}))
-                    written.append(picture.save(folder / f"{name}.png"))
+                if drawn is not None:
+                    written.append(drawn.save(folder / f"{name}.png"))
             bar.update()
     return Exported(tuple(written), failed)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {folder}: {error.strerror}") from error
 
 
 def _save_values(found: Sequence[Attributions], path: Path) -> Path:

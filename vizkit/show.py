@@ -236,7 +236,7 @@ def show_randomisation(
     targets: Any = None,
     stages: str | Sequence[str | Tap] | None = None,
     *,
-    seed: int = 0,
+    random_state: int = 0,
     theme: str = "light",
     figsize: tuple[float, float] | None = None,
     **options: Any,
@@ -251,8 +251,8 @@ def show_randomisation(
         What is explained; of several, the first is drawn.
     methods, targets, stages, **options
         As for `vizkit.attribute`.
-    seed : int
-        Of the random weights.
+    random_state : int
+        Seed of the random weights.
     theme : "light" or "dark"
         Colours of the figure.
     figsize : tuple of (float, float), optional
@@ -268,7 +268,9 @@ def show_randomisation(
     InputError
         If an image, method, target or option cannot be used.
     """
-    found = randomisation(model, image, methods, targets, stages, seed=seed, **options)
+    found = randomisation(
+        model, image, methods, targets, stages, random_state=random_state, **options
+    )
     return plot_randomisation(found.steps, found.frame, theme=theme, figsize=figsize)
 
 

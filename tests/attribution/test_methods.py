@@ -1176,3 +1176,62 @@ class TestBaselines:
         given = draw(2, 3, *size)
         found = vizkit.attribution.baselines.baseline_of(kind, given, transform)
         torch.testing.assert_close(found, baseline_by_hand(kind, given, transform))
+
+
+class TestWhatWasOnceWrong:
+    """Each was found by using the package."""
+
+    def test_deep_lift_of_a_constant_baseline_does_not_hang_on_rounding(self):
+        net, given = vizkit.load("demo/vovnet19b", device="cpu"), draw(3, 3, 64, 64)
+        together = attribute(net, given, "deep_lift", 2).values["deep_lift"]["input"]
+        for n in range(3):
+            alone = attribute(net, given[n], "deep_lift", 2).values["deep_lift"]["input"]
+            assert_close(together[n : n + 1], alone, 1e-4)
+
+    @pytest.mark.parametrize("method", ["occlusion", "ablation_cam"])
+    def test_a_module_that_works_in_place_without_saying_so(self, method):
+        class Normalised(nn.Module):
+            def __init__(self, in_place):
+                super().__init__()
+                self.in_place = in_place
+
+            def forward(self, x):
+                return x.sub_(0.5).div_(0.25) if self.in_place else (x - 0.5) / 0.25
+
+        torch.manual_seed(0)
+        rest, given = pooled(), draw(1, 3, 16, 16)
+        nets = [nn.Sequential(Normalised(in_place), *rest).eval() for in_place in (True, False)]
+        found, expected = (attribute(net, given, method, 1, ["1"]) for net in nets)
+        assert torch.equal(found.inputs, given)
+        for key, maps in expected.values[method].items():
+            assert_close(found.values[method][key], maps)
+
+    def test_occlusion_sees_hooks(self):
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(16, 3),
+        ).eval()
+        net[0].register_forward_hook(lambda _m, _i, out: out - out.mean((2, 3), keepdim=True))
+        given = draw(1, 3, 16, 16)
+        found = attribute(net, given, "occlusion", 1, window=4).values["occlusion"]["input"]
+        oracle = captum.attr.Occlusion(net)
+        expected = oracle.attribute(given, (3, 4, 4), (3, 4, 4), target=1)
+        assert_close(found[:, 0], expected[:, 0].detach())
+
+    def test_whether_a_stage_has_a_cam_is_a_fact_of_the_network(self):
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(3, 4, 3, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(4, 6, 3, stride=2, bias=False),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(6, 3),
+        )
+        given = torch.cat([torch.zeros(17, 3, 32, 32), draw(2, 3, 32, 32)])
+        assert list(attribute(net, given, "cam").values["cam"]) == ["stride2"]

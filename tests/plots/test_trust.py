@@ -110,7 +110,7 @@ class TestTrust:
         assert line.get_ydata() == pytest.approx(own["probability"].to_numpy() * 0.75)
         area = np.trapezoid(own["probability"] * 0.75, own["fraction"])
         assert line.get_label().startswith(f"{area:.2f} / ")
-        assert "over 2 image(s)" in words_of(figure)
+        assert "over 2 map(s)" in words_of(figure)
 
     def test_a_matrix_of_agreement(self, found, theme):
         table = agreement(found)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, relu
+from torch import Tensor, nn, relu
 
 from vizkit.attribution.query import Probe
 from vizkit.attribution.registry import method
 from vizkit.errors import InputError
-from vizkit.forward import last_layer
+from vizkit.forward import last_layer, recorded
 
 PLACES = (-2, -1)
 CHANNELS = -3
@@ -153,13 +153,23 @@ def eigen_cam(probe: Probe) -> Tensor:
     """
     maps = probe.activations.squeeze(1)
     places = maps.flatten(2)
-    # the eigenvectors of the small (C, C) product, in float64, in place of a tall SVD
-    products = torch.einsum("ncp,ndp->ncd", places.double(), places.double())
-    first = torch.linalg.eigh(products).eigenvectors[:, :, -1]
-    projected = torch.einsum("nc,nchw->nhw", first.to(maps.dtype), maps)
+    projected = _first_component(places.double()).to(maps.dtype).view(len(maps), *maps.shape[-2:])
     signs = projected.sum(dim=PLACES, keepdim=True).sign()
     oriented = torch.where(signs < 0, -projected, projected)
     return oriented.unsqueeze(1).expand(-1, probe.query.targets.shape[1], -1, -1).clone()
+
+
+def _first_component(values: Tensor) -> Tensor:
+    """Project (N, C, P) onto the first singular direction of the channels: (N, P)."""
+    # through the smaller of the two products, which is much faster than a tall SVD
+    if values.shape[1] <= values.shape[2]:
+        products = torch.einsum("ncp,ndp->ncd", values, values)
+        return torch.einsum("nc,ncp->np", torch.linalg.eigh(products).eigenvectors[..., -1], values)
+    products = torch.einsum("ncp,ncq->npq", values, values)
+    found = torch.linalg.eigh(products)
+    lengths: Tensor = found.eigenvalues[:, -1:].clamp(min=0).sqrt()
+    projected: Tensor = found.eigenvectors[..., -1] * lengths
+    return projected
 
 
 @method("cam", label="CAM", paper="arXiv:1512.04150", level="stage", gradients=False)
@@ -181,17 +191,27 @@ def cam(probe: Probe) -> Tensor | None:
         Signed; its mean over places is the logit without its bias. None at any other stage.
     """
     query, maps = probe.query, probe.activations.squeeze(1)
-    layer, read = last_layer(query.module, query.inputs)
-    pooled = maps.mean(dim=PLACES)
-    if read.flatten(1).shape != pooled.shape:
-        return None
-    slack = max(1e-5, 4 * torch.finfo(read.dtype).eps) * float(pooled.abs().max())
-    if not torch.allclose(read.flatten(1).float(), pooled, rtol=0, atol=slack):
+    layer = _classifier_of(probe)
+    if layer is None:
         return None
     rows = layer.weight.flatten(1).float()
     if query.against is not None:
         rows = rows - rows[query.against]
     return torch.einsum("ntc,nchw->nthw", rows[query.targets], maps)
+
+
+def _classifier_of(probe: Probe) -> nn.Linear | nn.Conv2d | None:
+    """Find the last linear layer, if it reads the stage's global average: a fact of the network."""
+    query = probe.query
+    noise = torch.randn(query.inputs[:1].shape, generator=torch.Generator().manual_seed(0))
+    noise = noise.to(query.inputs)
+    with recorded(query.module, [probe.tap], noise) as (recorder, _):
+        pooled = recorder.outputs[probe.tap].float().mean(dim=PLACES)
+    layer, read = last_layer(query.module, noise)
+    if read.flatten(1).shape != pooled.shape:
+        return None
+    slack = max(1e-5, 4 * torch.finfo(read.dtype).eps) * float(pooled.abs().max())
+    return layer if torch.allclose(read.flatten(1).float(), pooled, rtol=0, atol=slack) else None
 
 
 def missing_head(name: str) -> InputError:

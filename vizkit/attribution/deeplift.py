@@ -17,6 +17,8 @@ from vizkit.attribution.registry import method
 COLOURS = -3
 # below this difference of the two inputs the slope is the derivative
 _NEAR = 1e-6
+# values of a baseline are the same in a max pooling below this share of the largest
+_TIE = 1e-4
 _IN_PLACE = frozenset({
     F.relu_, torch.relu_, Tensor.relu_, F.leaky_relu_, F.elu_, F.hardtanh_, torch.sigmoid_,
     Tensor.sigmoid_, torch.tanh_, Tensor.tanh_, Tensor.clamp_, Tensor.mul_, Tensor.__imul__,
@@ -140,12 +142,18 @@ def _credited(
     return_indices: bool = False,  # noqa: ARG001  (torch passes it on)
 ) -> Tensor:
     """Pool: the difference of the maxima is that of the places where either half has its own."""
-    values, places = F.max_pool2d(
-        pair.detach(), kernel_size, stride or None, padding, dilation, ceil_mode, True
-    )
+    window: Any = (kernel_size, stride or None, padding, dilation, ceil_mode, True)
+    values, places = F.max_pool2d(pair.detach(), *window)
     flat = pair.flatten(2)
     shape = values.shape
-    (own, reference), (at, at_reference) = values.chunk(2), places.flatten(2).chunk(2)
+    (own, reference), (at, _) = values.chunk(2), places.flatten(2).chunk(2)
+    # a baseline of one colour is the same in many places: rounding must not choose among them
+    base = pair.detach().chunk(2)[1]
+    step = _TIE * base.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-30)
+    at_reference = F.max_pool2d((base / step).round(), *window)[1].flatten(2)
+    there = base.flatten(2).gather(2, at)
+    ties = reference.flatten(2) - there <= step.flatten(2)
+    at_reference = torch.where(ties, at, at_reference)
     greatest = torch.maximum(own, reference)
     shares = [
         _ratio((greatest - reference).flatten(2), flat, at, 1.0),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from vizkit.attribution.chain import Chain
+from vizkit.attribution.chain import Chain, is_known
 
 # one output place depends on the same input place alone
 _ELEMENTWISE = (
@@ -90,10 +90,15 @@ def local_links(chain: Chain) -> int:
         Convolutions, poolings and elementwise layers before anything else.
     """
     local = [
-        isinstance(link.module, _ELEMENTWISE) or _windows(link.module) is not None
-        for link in chain.links
+        _is_elementwise(link.module) or _windows(link.module) is not None for link in chain.links
     ]
     return next((n for n, yes in enumerate(local) if not yes), len(local))
+
+
+def _is_elementwise(module: nn.Module) -> bool:
+    if not isinstance(module, _ELEMENTWISE) or not is_known(module):
+        return False
+    return getattr(module, "track_running_stats", True) is True
 
 
 def propagate(module: nn.Module, before: Tensor, after: Tensor, changes: Changes) -> Changes:
@@ -179,6 +184,8 @@ def _unpadded(module: Any, slabs: Tensor) -> Tensor:
 
 def _windows(module: Any) -> tuple[_Window, _Window] | None:
     """How a layer slides over rows and columns; None for layers that do not, or not plainly."""
+    if not is_known(module):
+        return None
     # these very classes: a subclass may compute something else
     if type(module) is nn.Conv2d:
         plain = module.padding_mode == "zeros" and not isinstance(module.padding, str)

@@ -53,8 +53,9 @@ def lrp(query: Query, *, composite: str = "epsilon_plus_flat") -> Tensor:
     parts = [link.module for link in unroll(query.module, query.inputs[:1]).links]
     if any(next(part.children(), None) is not None for part in parts):
         raise InputError(
-            f"lrp is for networks whose layers follow one another, such as VGG; "
-            f"{type(query.module).__name__} is not one. integrated_gradients works everywhere"
+            f"lrp is for networks whose layers follow one another, such as VGG at its own input "
+            f"size; {type(query.module).__name__} at {query.inputs.shape[-1]} x "
+            f"{query.inputs.shape[-2]} px is not one. integrated_gradients works everywhere"
         )
     network = twin(nn.Sequential(*parts), own_weights=True).requires_grad_(True)
     rules = getattr(composites, COMPOSITES[composite])(

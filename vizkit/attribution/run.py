@@ -76,6 +76,8 @@ def attribute(
     classifier = as_classifier(model)
     chosen = _methods(methods, options)
     taps = find_stages(classifier, "stages" if stages is None else stages)
+    if not taps:
+        raise InputError("no stages: the list is empty")
     everything = as_images(images)
     if isinstance(targets, Tensor):
         targets = rows_of(targets, len(everything))
@@ -111,6 +113,11 @@ class _Job:
         try:
             return [self._explain(images, targets)]
         except (torch.OutOfMemoryError, RuntimeError) as error:
+            if "Inference tensors" in str(error):
+                raise InputError(
+                    f"{self.classifier.name} was made in torch.inference_mode(): its weights can "
+                    "take no part in gradients. Make or load it outside"
+                ) from error
             if len(images) == 1 or not out_of_memory(error):
                 raise
         # outside the handler, so that the failed run's tensors are gone

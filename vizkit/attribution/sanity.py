@@ -17,6 +17,7 @@ from vizkit.attribution.pairs import spearman, ssim
 from vizkit.attribution.run import attribute
 from vizkit.attribution.targets import Targets
 from vizkit.attribution.twin import twin
+from vizkit.errors import whole
 from vizkit.images import as_images
 from vizkit.models import Classifier, as_classifier
 from vizkit.results import Attributions, Tap
@@ -54,7 +55,7 @@ def randomisation(
     targets: Targets = None,
     stages: str | Sequence[str | Tap] | None = None,
     *,
-    seed: int = 0,
+    random_state: int = 0,
     only_last: bool = False,
     **options: Any,
 ) -> Randomisation:
@@ -68,8 +69,8 @@ def randomisation(
         One network, which is not changed.
     images, methods, targets, stages, **options
         As for `vizkit.attribute`; the classes are those of the trained network throughout.
-    seed : int
-        Of the random weights.
+    random_state : int
+        Seed of the random weights; a method's own ``seed`` is one of the options.
     only_last : bool
         Skip to the end, where all weights are random.
 
@@ -86,13 +87,14 @@ def randomisation(
     classifier = as_classifier(model)
     photos = as_images(images)
     trained = attribute(classifier, photos, methods, targets, stages, **options)
+    whole("random_state", random_state, 0)
     copy = twin(classifier.module, own_weights=True)
     groups = _groups(classifier)
     steps = {TRAINED: trained}
     for n, (name, paths) in enumerate(
         tqdm(groups.items(), desc="randomisation", disable=only_last)
     ):
-        _randomise(copy, paths, seed + n)
+        _randomise(copy, paths, random_state + n)
         if only_last and n < len(groups) - 1:
             continue
         other = replace(classifier, module=copy)
@@ -133,7 +135,9 @@ def _randomise(network: nn.Module, paths: list[str], seed: int) -> None:
                 layer.reset_parameters()
                 continue
             for weights in layer.parameters(recurse=False):
-                weights.normal_(std=float(weights.std()) if weights.numel() > 1 else 1.0)
+                spread = float(weights.std()) if weights.numel() > 1 else 0.0
+                # a constant, such as a scale of each layer, keeps its size
+                weights.normal_(std=max(spread, float(weights.abs().mean())) or 1.0)
 
 
 def _compared(trained: Attributions, found: Attributions, name: str, step: int) -> pd.DataFrame:

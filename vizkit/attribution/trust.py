@@ -29,8 +29,9 @@ from vizkit.attribution.registry import METHODS
 from vizkit.attribution.sanity import randomisation
 from vizkit.boxes import boxes_in_input
 from vizkit.errors import InputError
+from vizkit.forward import to_network
 from vizkit.hooks import evaluating
-from vizkit.images import as_images
+from vizkit.images import Images, as_images, prepare
 from vizkit.models import Classifier, as_classifier
 from vizkit.results import Attributions
 
@@ -98,11 +99,7 @@ def faithfulness(
         If images, boxes and attributions do not belong together.
     """
     classifier = as_classifier(model)
-    count = len(as_images(images))
-    if count != len(attributions.seen):
-        raise InputError(
-            f"attributions of {len(attributions.seen)} images, but {count} images are given"
-        )
+    _require_same(as_images(images), attributions, classifier)
     curves = perturbation_curves(
         classifier, attributions, baseline=baseline, steps=steps, references=references
     )
@@ -117,6 +114,17 @@ def faithfulness(
     if randomised:
         table["randomisation"] = _random_weights(classifier, attributions, maps, seed)
     return table
+
+
+def _require_same(images: Images, attributions: Attributions, classifier: Classifier) -> None:
+    count = len(images)
+    if count != len(attributions.seen):
+        raise InputError(
+            f"attributions of {len(attributions.seen)} images, but {count} images are given"
+        )
+    inputs = to_network(prepare(images, classifier.transform)[0], classifier)
+    if not torch.equal(inputs, attributions.inputs.to(inputs)):
+        raise InputError("the attributions are of other images, or of another transform")
 
 
 def _seen_through(query: Query, maps: Sequence[Map]) -> pd.DataFrame:
@@ -180,6 +188,9 @@ def _located(
     """Pointing game and energy of each map; NaN for images without a box."""
     size = (attributions.inputs.shape[-2], attributions.inputs.shape[-1])
     masks = [mask_of(own, size) for own in boxes_in_input(boxes, attributions.seen)]
+    if not any(mask.any() for mask in masks):
+        names = ", ".join(attributions.seen.names[:4])
+        raise InputError(f"no box lies in what the network saw of any image: {names}")
     rows = []
     for each in maps:
         inside, values = masks[each.image], each.values.cpu().numpy()
@@ -204,7 +215,7 @@ def _random_weights(
         list(attributions.values),
         attributions.targets,
         list(attributions.taps) or None,
-        seed=seed,
+        random_state=seed,
         only_last=True,
         against=attributions.against,
         **{name: value for name, value in attributions.options.items() if name in known},

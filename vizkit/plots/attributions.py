@@ -37,7 +37,7 @@ class _Cell:
     """One map, and where it stands."""
 
     method: str
-    key: int | str
+    key: tuple[int, int] | str
     title: str
     values: np.ndarray
 
@@ -65,9 +65,12 @@ class _Row:
     @property
     def heading(self) -> str:
         """Class and probability, for the input cell."""
-        name = style.shortened(self.source.target_name(self.image, self.target), 24)
+        name, _, other = self.source.target_name(self.image, self.target).partition(
+            " \N{MINUS SIGN} "
+        )
         share = self.source.probabilities[self.image, self.target].item()
-        return f"{name}  {share:.0%}".replace("%", "\N{NARROW NO-BREAK SPACE}%")
+        own = f"{style.shortened(name, 24)}  {share:.0%}".replace("%", "\N{NARROW NO-BREAK SPACE}%")
+        return own + (f"\n\N{MINUS SIGN} {style.shortened(other, 24)}" if other else "")
 
 
 @dataclass(frozen=True)
@@ -136,8 +139,8 @@ def plot_attributions(
     sources = [attributions] if isinstance(attributions, Attributions) else list(attributions)
     if len({source.seen.names for source in sources}) > 1:
         raise InputError("the attributions are of different images")
-    strides = _strides(sources)
-    blocks = [_rows(sources, strides, n) for n in range(len(sources[0].seen))]
+    slots = _slots(sources)
+    blocks = [_rows(sources, slots, n) for n in range(len(sources[0].seen))]
     columns = 1 + max(max(row.cells, default=0) for rows in blocks for row in rows)
     norms = _norms(blocks, scale)
     with style.drawing(look.theme):
@@ -152,10 +155,13 @@ def plot_attributions(
     return figure
 
 
-def _strides(sources: Sequence[Attributions]) -> list[int]:
-    """Strides of all stage-level maps, which are the first columns."""
+_Slot = tuple[int, int]
+
+
+def _slots(sources: Sequence[Attributions]) -> list[_Slot]:
+    """Columns of all stage-level maps: by stride, and by order where layers share one."""
     found = {
-        _stride_of(source, key)
+        _slot_of(source, key)
         for source in sources
         for maps in source.values.values()
         for key in maps
@@ -164,22 +170,27 @@ def _strides(sources: Sequence[Attributions]) -> list[int]:
     return sorted(found)
 
 
-def _stride_of(source: Attributions, key: str) -> int:
-    return next(tap.stride for tap in source.taps if key in (tap.name, tap.label))
+def _slot_of(source: Attributions, key: str) -> _Slot:
+    taps = source.taps
+    tap = next(tap for tap in taps if key == tap.label or key == tap.name)
+    return tap.stride, [other for other in taps if other.stride == tap.stride].index(tap)
 
 
-def _rows(sources: Sequence[Attributions], strides: list[int], n: int) -> list[_Row]:
+def _rows(sources: Sequence[Attributions], slots: list[_Slot], n: int) -> list[_Row]:
     rows = []
     for source in sources:
         at_input = [name for name, maps in source.values.items() if INPUT in maps]
         staged = [name for name in source.values if name not in at_input]
         for t in range(source.targets.shape[1]):
-            own = [_staged(source, name, strides, n, t) for name in staged]
-            fine = [_cell(source, name, INPUT, name, n, t) for name in at_input]
+            own = [_staged(source, name, slots, n, t) for name in staged]
+            fine = [
+                _cell(source, name, INPUT, name, source.labels.get(name, name), n, t)
+                for name in at_input
+            ]
             if own and len(fine) <= _BESIDE:
-                own[0] |= {len(strides) + i: cell for i, cell in enumerate(fine)}
+                own[0] |= {len(slots) + i: cell for i, cell in enumerate(fine)}
             else:
-                wide = max(len(strides), _PACKED)
+                wide = max(len(slots), _PACKED)
                 parts = [fine[start : start + wide] for start in range(0, len(fine), wide)]
                 own += [dict(enumerate(part)) for part in parts]
             labels = [source.labels.get(name, name) if len(staged) > 1 else "" for name in staged]
@@ -189,21 +200,21 @@ def _rows(sources: Sequence[Attributions], strides: list[int], n: int) -> list[_
 
 
 def _staged(
-    source: Attributions, method: str, strides: list[int], n: int, t: int
+    source: Attributions, method: str, slots: list[_Slot], n: int, t: int
 ) -> dict[int, _Cell]:
     """Cells of a stage-level method, by column."""
     cells = {}
     for key in source.values[method]:
-        stride = _stride_of(source, key)
-        cells[strides.index(stride)] = _cell(source, method, key, stride, n, t)
+        slot = _slot_of(source, key)
+        title = f"stride {slot[0]}" if key == f"stride{slot[0]}" else key
+        cells[slots.index(slot)] = _cell(source, method, key, slot, title, n, t)
     return cells
 
 
-def _cell(source: Attributions, method: str, key: str, column: int | str, n: int, t: int) -> _Cell:
-    values = source.values[method][key][n, t].float().cpu().numpy()
-    staged = isinstance(column, int)
-    title = f"stride {column}" if staged else source.labels.get(method, method)
-    return _Cell(method, column, title, values)
+def _cell(
+    source: Attributions, method: str, key: str, column: _Slot | str, title: str, n: int, t: int
+) -> _Cell:
+    return _Cell(method, column, title, source.values[method][key][n, t].float().cpu().numpy())
 
 
 def _norms(blocks: list[list[_Row]], scale: str) -> dict[int, Normalize]:
@@ -247,7 +258,7 @@ def _block(
         pixels, _ = row.background(look.on)
         style.bare(axes[0]).imshow(pixels)
         axes[0].set_title(row.heading, fontsize=8.5)
-        label = row.source.model + (f"\n{row.label}" if row.label else "")
+        label = style.shortened(row.source.model, 24) + (f"\n{row.label}" if row.label else "")
         axes[0].set_ylabel(label, fontsize=8.5, fontweight="bold")
         packed = all(cell.key == cell.method for cell in row.cells.values())
         for c, cell_axes in enumerate(axes[1:]):
@@ -268,8 +279,10 @@ def _block(
                 cell_axes.set_axis_off()
     scales = set(map(id, norms.values()))
     if look.scale == "all" and len(scales) == 1:
-        mappable = ScalarMappable(*_colours(next(iter(norms.values())), look.theme))
-        panel.colorbar(mappable, ax=grid[:, -1], location="right", fraction=0.06, extend="max")
+        norm = next(iter(norms.values()))
+        mappable = ScalarMappable(*_colours(norm, look.theme))
+        ends = "both" if (norm.vmin or 0) < 0 else "max"
+        panel.colorbar(mappable, ax=grid[:, -1], location="right", fraction=0.06, extend=ends)
 
 
 def _columns_of(rows: list[_Row]) -> dict[int, str]:
@@ -286,7 +299,12 @@ def _elsewhere(rows: list[_Row], row: _Row, column: int) -> bool:
 
 def _sizes(values: np.ndarray) -> str:
     height, width = values.shape
-    return f"{width} x {height}, max {np.abs(values).max():.2g}"
+    if values.min() < 0:
+        low, high = (
+            f"{v:.2g}".replace("-", "\N{MINUS SIGN}") for v in (values.min(), values.max())
+        )
+        return f"{width} x {height}, {low} to {high}"
+    return f"{width} x {height}, max {values.max():.2g}"
 
 
 def _draw(axes: Axes, row: _Row, cell: _Cell, norm: Normalize, look: _Look) -> None:
@@ -388,6 +406,6 @@ def _footnote(look: _Look) -> str:
     }
     lines = " Lines at 25, 50 and 75 % of the scale." if look.draw == "contours" else ""
     return (
-        f"Colours: {words[look.scale]}, never across methods.{lines} Values are raw; 'max' is the "
-        "largest in each map."
+        f"Colours: {words[look.scale]}, never across methods.{lines} Values are raw: 'max' is the "
+        "largest in a map, 'a to b' its smallest and largest."
     )

@@ -78,10 +78,10 @@ def plot_curves(
             row[1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
         for axes, words in zip(grid[-1], ("taken away", "put back"), strict=True):
             axes.set_xlabel(f"share of the places {words}, most important first")
-        count = curves[["model", "image", "target"]].drop_duplicates().groupby("model").size().max()
+        count = curves.groupby(keys).size().max()
         style.footnote(
             figure,
-            f"Means over {count} image(s). In the legend: area under the deletion / the insertion "
+            f"Means over {count} map(s). In the legend: area under the deletion / the insertion "
             "curve.",
         )
         figure.table = means
@@ -243,9 +243,9 @@ def plot_randomisation(
     look = style.theme_of(theme)
     trained = next(iter(steps.values())).select(image, target=target)
     rows = [(method, stage) for method, maps in trained.values.items() for stage in maps]
-    own = frame[
-        (frame["image"] == trained.seen.names[0]) & (frame["target"] == trained.target_name(0, 0))
-    ]
+    # rows of a method, stage and step stand in the order of images and classes
+    width = next(iter(steps.values())).targets.shape[1]
+    position = image * width + target
     with style.drawing(look):
         size = figsize or (1.45 * (len(steps) + 1) + 0.4, 1.75 * len(rows) + 0.8)
         figure = style.picture(look, size)
@@ -260,8 +260,8 @@ def plot_randomisation(
                 norm = style.norm_of([values])
                 cmap = look.diverging if signed else HEAT
                 style.bare(cell).imshow(values, cmap=cmap, norm=norm, interpolation="nearest")
-                at = own["method"].eq(method) & own["stage"].eq(stage) & own["step"].eq(n)
-                likeness = own.loc[at, "spearman"].iloc[0]
+                at = frame["method"].eq(method) & frame["stage"].eq(stage) & frame["step"].eq(n)
+                likeness = frame.loc[at, "spearman"].iloc[position]
                 same = "the same everywhere" if np.isnan(likeness) else f"{likeness:.2f}"
                 cell.set_xlabel(same.replace("-", "\N{MINUS SIGN}"), fontsize=8.5)
         grid[0, 0].set_title(style.shortened(trained.target_name(0, 0), 18), fontsize=8.5)
