@@ -68,7 +68,7 @@ class TestGrids:
 
     def test_against_another_class_says_so(self, photo):
         maps = attribute(MODEL, photo, targets="church", against="parachute", stages=["stride16"])
-        assert "church \u2212 parachute" in words_of(plot_attributions(maps))
+        assert "\n\u2212 parachute" in words_of(plot_attributions(maps))
 
     def test_contours_lie_where_the_map_crosses_a_level(self, found):
         maps = found.select(methods="grad_cam", stages="stride16")
