@@ -84,12 +84,12 @@ def test_folders_named_by_synset(tmp_path):
 
 
 def test_imagenet_classes_that_differ_in_case_only_stay_apart():
-    from vizkit.evaluation import _indices
+    from vizkit.evaluation import folder_indices
     from vizkit.models import imagenet_classes
 
     classifier = vizkit.wrap(Colours(), classes=imagenet_classes())
     wanted = {"n02113186": 264, "n02963159": 474, "Cardigan": 264, "cardigan": 474}
-    assert _indices(classifier, list(wanted)) == wanted
+    assert folder_indices(classifier, list(wanted)) == wanted
 
 
 def _made(path):
