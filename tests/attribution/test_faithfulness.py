@@ -794,11 +794,11 @@ class TestRandomisation:
             randomisation(demo, photo[:1], "saliency", 0)
         net = small().train()
         with unchanged(net):
-            randomisation(net, photo[:1], "saliency", 0, seed=3)
+            randomisation(net, photo[:1], "saliency", 0, random_state=3)
 
     def test_by_seed(self, demo, photo):
         first, again, other = (
-            randomisation(demo, photo, "saliency", 0, seed=seed, only_last=True)
+            randomisation(demo, photo, "saliency", 0, random_state=seed, only_last=True)
             for seed in (1, 1, 2)
         )
         pd.testing.assert_frame_equal(first.frame, again.frame)

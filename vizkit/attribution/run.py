@@ -76,8 +76,8 @@ def attribute(
     classifier = as_classifier(model)
     chosen = _methods(methods, options)
     taps = find_stages(classifier, "stages" if stages is None else stages)
-    if not taps:
-        raise InputError("no stages: the list is empty")
+    if not taps and any(method.level == "stage" for method in chosen):
+        raise InputError(f"no stages of {classifier.name} to look at: the list is empty")
     everything = as_images(images)
     if isinstance(targets, Tensor):
         targets = rows_of(targets, len(everything))
