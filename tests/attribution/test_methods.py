@@ -644,7 +644,10 @@ class TestDeepLift:
 
     @staticmethod
     def through_pooling(x, reference, multipliers):
-        """Of 3x3 windows every two places, with one place of padding."""
+        """Of 3x3 windows every two places, with one place of padding.
+
+        The reference's greatest place is the image's own where it is as great there as anywhere.
+        """
         passed = torch.zeros_like(x)
         for channel, row, column in np.ndindex(*multipliers.shape):
             rows = slice(max(2 * row - 1, 0), 2 * row + 2)
@@ -652,7 +655,8 @@ class TestDeepLift:
             own, other = x[channel, rows, columns], reference[channel, rows, columns]
             greatest = max(own.max(), other.max())
             gains = {int(own.argmax()): greatest - other.max()}
-            place = int(other.argmax())
+            ties = np.flatnonzero(other.numpy() >= other.max().item() - 1e-9)
+            place = int(own.argmax()) if own.argmax() in ties else int(ties[0])
             gains[place] = gains.get(place, 0) + own.max() - greatest
             for place, gain in gains.items():
                 at = np.unravel_index(place, own.shape)
