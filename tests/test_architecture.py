@@ -18,6 +18,7 @@ LAYERS = [
     {"zoo", "growth"},
     {"models"},
     {"forward"},
+    {"streaming"},
     {"attribution", "statistics", "prediction", "profiling", "evaluation", "training"},
     {"plots", "peers", "judging"},
     {"show"},

@@ -137,7 +137,9 @@ class Transform:
     def normalize(self, pixels: Tensor) -> Tensor:
         """Turn pixels of shape (..., H, W, 3) in 0...255 into inputs of shape (..., 3, H, W)."""
         scaled = pixels.to(torch.float32).movedim(-1, -3) / 255
-        mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (self.mean, self.std))
+        mean, std = (
+            torch.tensor(v, device=scaled.device).view(-1, 1, 1) for v in (self.mean, self.std)
+        )
         return (scaled - mean) / std
 
     def denormalize(self, inputs: Tensor) -> np.ndarray:

@@ -1,0 +1,225 @@
+"""Photos on their way into several networks: read once, prepared ahead in worker processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from vizkit.errors import InputError, whole
+from vizkit.forward import BATCH_SIZE
+from vizkit.images import Images, Photo, Transform, readable
+from vizkit.models import Classifier
+
+# fewer photos are read faster than a process starts
+_WORTH_WORKERS = 64
+_MOST_WORKERS = 4
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images as several networks see them.
+
+    Attributes
+    ----------
+    number : int
+        Which batch of the whole.
+    positions : tuple of int
+        Where each image stands among all; those that could not be read are left out.
+    inputs : tuple of Tensor of shape (N, 3, H, W)
+        One per network, on its device; networks of one transform share one tensor.
+    failed : dict of str to str
+        Files that could not be read, and why.
+    """
+
+    number: int
+    positions: tuple[int, ...]
+    inputs: tuple[Tensor, ...]
+    failed: dict[str, str]
+
+    def __len__(self) -> int:
+        """Count the images that could be read and those that could not."""
+        return len(self.positions) + len(self.failed)
+
+
+def stream(
+    classifiers: Sequence[Classifier],
+    images: Images,
+    *,
+    size: int = BATCH_SIZE,
+    workers: int | None = None,
+    only: Sequence[int] | None = None,
+) -> Iterator[Batch]:
+    """Feed images to several networks, batch by batch, each file read once for all.
+
+    Parameters
+    ----------
+    classifiers : sequence of Classifier
+        Each sees every image through its own transform.
+    images : Images
+        Any number; files are read when their turn comes and not kept.
+    size : int
+        Images in a batch.
+    workers : int, optional
+        Processes that read and resize ahead; 0 does it in this one. By default a few for many
+        files, none for few.
+    only : sequence of int, optional
+        Numbers of the batches wanted, in this order; by default all.
+
+    Yields
+    ------
+    Batch
+        Also if none of its files could be read.
+
+    Raises
+    ------
+    InputError
+        If inputs have different sizes, or ``workers`` is no number of processes.
+    """
+    whole("batch_size", size)
+    transforms = _distinct([each.transform for each in classifiers])
+    count = workers_for(images, transforms) if workers is None else workers
+    whole("workers", count, least=0)
+    total = -(-len(images) // size)
+    loader: DataLoader[Any] = DataLoader(
+        _Reader(images, transforms, size),
+        batch_size=None,
+        sampler=range(total) if only is None else only,
+        num_workers=count,
+        collate_fn=_as_is,
+        # its own: the user's random numbers stay as they were
+        generator=torch.Generator(),
+    )
+    chosen = [_index(transforms, each.transform) for each in classifiers]
+    for read in loader:
+        made: dict[tuple[Any, ...], Tensor] = {}
+        given = []
+        for classifier, which in zip(classifiers, chosen, strict=True):
+            key = (which, classifier.device, classifier.dtype)
+            if key not in made:
+                made[key] = _to_network(read.pixels[which], transforms[which], classifier)
+            given.append(made[key])
+        yield Batch(read.number, read.positions, tuple(given), read.failed)
+
+
+def labels_of(images: Images) -> tuple[str, ...] | None:
+    """Read the classes of photos from the folders they lie in.
+
+    Parameters
+    ----------
+    images : Images
+        Made from a folder of class folders.
+
+    Returns
+    -------
+    tuple of str or None
+        The first folder of each photo's name; None if any photo lies in none.
+    """
+    if not all("/" in photo.name for photo in images):
+        return None
+    return tuple(photo.name.partition("/")[0] for photo in images)
+
+
+def workers_for(images: Images, transforms: Sequence[Any] = ()) -> int:
+    """Choose how many processes shall read photos ahead.
+
+    Parameters
+    ----------
+    images : Images
+        What is to be read.
+    transforms : sequence of callable
+        What is done to them; a user's own may not be fit for another process.
+
+    Returns
+    -------
+    int
+        0 for few photos or for such as are in memory already.
+    """
+    from_files = all(photo.path is not None for photo in images)
+    own = any(not isinstance(transform, Transform) for transform in transforms)
+    if len(images) < _WORTH_WORKERS or not from_files or own:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    shared = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(_MOST_WORKERS, (cores or 2) // shared - 1))
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One batch as it comes from a worker: pixels for each transform."""
+
+    number: int
+    positions: tuple[int, ...]
+    pixels: tuple[Tensor, ...]
+    failed: dict[str, str]
+
+
+class _Reader(Dataset[_Read]):
+    """Batches of prepared photos by number."""
+
+    def __init__(self, images: Images, transforms: Sequence[Any], size: int) -> None:
+        self.images = images
+        self.transforms = transforms
+        self.size = size
+
+    def __getitem__(self, number: int) -> _Read:
+        """Read one batch."""
+        start = number * self.size
+        positions, photos = [], []
+        failed: dict[str, str] = {}
+        for position, photo in enumerate(self.images[start : start + self.size], start):
+            good, bad = readable(Images((photo,)))
+            failed |= bad
+            photos += good.photos
+            positions += [position] * len(good)
+        pixels = tuple(_stacked(photos, transform) for transform in self.transforms)
+        return _Read(number, tuple(positions), pixels, failed)
+
+
+def _stacked(photos: Sequence[Photo], transform: Any) -> Tensor:
+    """Prepare photos: bytes where vizkit knows how to normalise them, else what comes out."""
+    tensors = [_one(photo, transform) for photo in photos]
+    shapes = {tuple(tensor.shape) for tensor in tensors}
+    if len(shapes) > 1:
+        raise InputError(f"inputs of one call must share one shape, not {sorted(shapes)}")
+    return torch.stack(tensors) if tensors else torch.empty(0)
+
+
+def _one(photo: Photo, transform: Any) -> Tensor:
+    if photo.tensor is not None:
+        return photo.tensor
+    if isinstance(transform, Transform):
+        return torch.from_numpy(transform.view(photo.rgb))
+    tensor = transform(photo.rgb)
+    if not isinstance(tensor, Tensor) or tensor.ndim != 3 or tensor.shape[0] != 3:
+        shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise InputError(f"the transform must give a (3, H, W) tensor, not {shape}")
+    return tensor
+
+
+def _to_network(pixels: Tensor, transform: Any, classifier: Classifier) -> Tensor:
+    moved = pixels.detach().to(classifier.device, non_blocking=True)
+    if moved.dtype == torch.uint8:
+        moved = transform.normalize(moved)
+    return moved.to(classifier.dtype)
+
+
+def _distinct(transforms: Sequence[Callable[..., Any]]) -> list[Any]:
+    found: list[Any] = []
+    for transform in transforms:
+        if not any(transform is each or transform == each for each in found):
+            found.append(transform)
+    return found
+
+
+def _index(transforms: Sequence[Any], transform: Any) -> int:
+    return next(i for i, each in enumerate(transforms) if each is transform or each == transform)
+
+
+def _as_is(read: _Read) -> _Read:
+    return read
