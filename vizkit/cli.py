@@ -245,6 +245,64 @@ def stats(
 
 
 @app.command()
+def patches(
+    images: Annotated[list[Path], typer.Argument(help="Folders or photos to search.")],
+    models: ModelsArg = DEFAULT_MODEL,
+    at: Annotated[str, typer.Option(help="Stages or layers, separated by commas.")] = "stride8",
+    channels: Annotated[
+        str, typer.Option(help="Numbers, separated by commas; by default the 8 liveliest.")
+    ] = "",
+    k: Annotated[int, typer.Option("-k", help="Patches for each channel.")] = 9,
+    out: Annotated[Path, typer.Option("--out", "-o", help="A .png, .pdf or .svg.")] = Path(
+        "patches.png"
+    ),
+    csv: Annotated[Path | None, typer.Option(help="Table of the patches, too.")] = None,
+    theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
+    weights: WeightsOption = "default",
+    device: DeviceOption = "auto",
+) -> None:
+    """Draw the parts of photos that excite channels most."""
+    from vizkit.plots import plot_patches
+    from vizkit.statistics import top_patches
+
+    loaded = _load(_split(models), weights, device)
+    found = top_patches(loaded, images, _split(at), _numbers(channels), k)
+    for file, reason in found.failed.itertuples(index=False):
+        typer.echo(f"left out {file}: {reason}", err=True)
+    typer.echo(plot_patches(found, theme=theme).save(out))
+    if csv:
+        typer.echo(_write_csv(found.frame, csv))
+
+
+@app.command()
+def fields(
+    images: Annotated[list[Path], typer.Argument(help="Photos or folders.")],
+    models: ModelsArg = DEFAULT_MODEL,
+    at: Annotated[str, typer.Option(help="stages, layers, or names separated by commas.")] = (
+        "stages"
+    ),
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Draw a .png, .pdf or .svg, too.")
+    ] = None,
+    theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
+    weights: WeightsOption = "default",
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Print how much of the input each map sees, in theory and in effect."""
+    from vizkit.plots import plot_receptive_fields
+    from vizkit.statistics import receptive_fields
+
+    where = at if at in {"stages", "layers"} else _split(at)
+    found = receptive_fields(_load(_split(models), weights, device), images, where)
+    for file, reason in found.failed.itertuples(index=False):
+        typer.echo(f"left out {file}: {reason}", err=True)
+    if out:
+        plot_receptive_fields(found, theme=theme).save(out)
+    _print(found.frame, as_json)
+
+
+@app.command()
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="One folder of photos a class.")],
     models: ModelsArg = DEFAULT_MODEL,
@@ -402,6 +460,27 @@ def _class(text: str) -> int | str:
 def _targets(text: str) -> int | str | list[int | str] | None:
     parts = [_class(part) for part in _split(text)]
     return parts[0] if len(parts) == 1 else parts or None
+
+
+def _numbers(text: str) -> list[int] | None:
+    from vizkit.errors import InputError
+
+    try:
+        return [int(part) for part in _split(text)] or None
+    except ValueError:
+        raise InputError(f"unknown channels {text!r}: write numbers such as 0,1,2") from None
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> Path:
+    """Write a table in one step."""
+    from vizkit.errors import InputError
+
+    if not path.parent.is_dir():
+        raise InputError(f"no such folder: {path.parent}")
+    partial = path.with_name(f".{path.name}.partial")
+    frame.to_csv(partial, index=False)
+    partial.replace(path)
+    return path
 
 
 def _phases(text: str) -> tuple[tuple[int, int], ...]:

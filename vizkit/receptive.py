@@ -23,6 +23,9 @@ from vizkit.hooks import blank, dry_run, evaluating
 
 aten = torch.ops.aten
 
+HEIGHT, WIDTH = -2, -1
+_PADDINGS = {aten.constant_pad_nd, aten.reflection_pad2d, aten.replication_pad2d}
+
 
 @dataclass(frozen=True)
 class Field:
@@ -59,9 +62,12 @@ class Field:
 
 
 def fields(
-    module: nn.Module, size: tuple[int, int], device: torch.device | str | None = "meta"
+    module: nn.Module,
+    size: tuple[int, int],
+    device: torch.device | str | None = "meta",
+    axis: int = HEIGHT,
 ) -> dict[tuple[str, int], Field]:
-    """Compute the receptive field, along the height, of every module's output.
+    """Compute the receptive field, along one axis, of every module's output.
 
     Parameters
     ----------
@@ -71,6 +77,8 @@ def fields(
         Height and width of the input, in pixels.
     device : torch.device or str, optional
         Where to run; without arithmetic by default, None for the network's own device.
+    axis : int
+        Along the height (-2) or the width (-1).
 
     Returns
     -------
@@ -79,7 +87,7 @@ def fields(
     """
     found: dict[tuple[str, int], Field] = {}
     counts: dict[str, int] = {}
-    follower = _Follower()
+    follower = _Follower(axis)
 
     def hook(path: str) -> Callable[..., None]:
         def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -102,8 +110,9 @@ def fields(
 class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Carry each tensor's field along as operators make new tensors."""
 
-    def __init__(self) -> None:
+    def __init__(self, axis: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.axis = axis
         self.fields: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
     def __torch_dispatch__(
@@ -116,7 +125,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         known = [tensor for tensor in _tensors(args) if tensor in self.fields]
         if known:
-            window = _window(func, args)
+            window = _window(func, args, self.axis)
             # beside a map, what has one place only is a gate
             maps = [tensor for tensor in known if not _is_gate(tensor)] or known
             field = reduce(Field.joined, [self.fields[tensor] for tensor in maps])
@@ -139,19 +148,21 @@ def _is_gate(tensor: Tensor) -> bool:
     return tensor.ndim == 4 and tuple(tensor.shape[-2:]) == (1, 1)
 
 
-def _window(func: Any, args: tuple[Any, ...]) -> tuple[int, float, int, int] | None:
-    """Kernel, stride, padding and dilation along the height, if the operator slides a window."""
+def _window(func: Any, args: tuple[Any, ...], axis: int) -> tuple[int, float, int, int] | None:
+    """Kernel, stride, padding and dilation along one axis, if the operator slides a window."""
     packet = func.overloadpacket
     if packet == aten.convolution and not args[6]:
-        weight = args[1]
-        return weight.shape[-2], args[3][0], args[4][0], args[5][0]
+        return args[1].shape[axis], args[3][axis], args[4][axis], args[5][axis]
     if packet in {aten.max_pool2d_with_indices, aten.avg_pool2d}:
-        kernel = args[1][0]
         strides = args[2] if len(args) > 2 and args[2] else args[1]
-        padding = args[3][0] if len(args) > 3 else 0
-        dilation = args[4][0] if packet == aten.max_pool2d_with_indices and len(args) > 4 else 1
-        return kernel, strides[0], padding, dilation
+        padding = args[3][axis] if len(args) > 3 else 0
+        dilated = packet == aten.max_pool2d_with_indices and len(args) > 4
+        return args[1][axis], strides[axis], padding, args[4][axis] if dilated else 1
+    if packet in _PADDINGS:
+        # what is added before and after each axis, from the last one backwards
+        before = 2 * (-1 - axis)
+        return 1, 1, args[1][before] if before < len(args[1]) else 0, 1
     if packet.__name__.startswith("upsample_"):
         kernel = 1 if "nearest" in packet.__name__ else 2
-        return kernel, args[0].shape[-2] / args[1][0], 0, 1
+        return kernel, args[0].shape[axis] / args[1][axis], 0, 1
     return None

@@ -6,9 +6,6 @@ that a report is either complete or not there.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -41,11 +38,11 @@ from vizkit.plots import (
 from vizkit.plots.style import check_scale
 from vizkit.prediction import top
 from vizkit.profiling import profile
+from vizkit.provenance import write_manifest
 from vizkit.statistics import describe
 
 MODELS = ("demo/vgg11", "demo/vgg11_bn", "demo/vgg19", "demo/vgg19_bn", "demo/vovnet19b")
 MAX_IMAGES = 8
-VERSIONS = ("vizkit", "torch", "torchvision", "timm", "captum", "matplotlib", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -393,64 +390,9 @@ class _Draft:
         (self.folder / "index.html").write_text(page, encoding="utf-8")
 
     def _manifest(self) -> None:
-        manifest = {
-            "what": "vizkit report",
-            "versions": {"python": platform.python_version()}
-            | {name: version(name) for name in VERSIONS},
-            "options": self.options,
-            "models": [
-                {
-                    "name": each.name,
-                    "source": each.source,
-                    "sha256": weights_hash(each.module),
-                    "transform": str(each.transform),
-                    "device": str(each.device),
-                }
-                for each in self.classifiers
-            ],
-            "images": [
-                {"name": photo.name, "sha256": _photo_hash(photo)} for photo in self.all_images
-            ],
-            "files": {
-                path.relative_to(self.folder).as_posix(): _file_hash(path)
-                for path in sorted(self.folder.rglob("*"))
-                if path.is_file()
-            },
-        }
-        text = json.dumps(manifest, indent=1) + "\n"
-        (self.folder / "manifest.json").write_text(text, encoding="utf-8")
-
-
-def weights_hash(module: nn.Module) -> str:
-    """Hash a network's parameters and buffers, with their names.
-
-    Parameters
-    ----------
-    module : nn.Module
-        Any network.
-
-    Returns
-    -------
-    str
-        SHA-256, hexadecimal.
-    """
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(-1).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _photo_hash(photo: Any) -> str:
-    if photo.path is not None:
-        return _file_hash(photo.path)
-    pixels = photo.tensor.cpu().numpy() if photo.tensor is not None else photo.rgb
-    return hashlib.sha256(pixels.tobytes()).hexdigest()
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        write_manifest(
+            self.folder, "vizkit report", self.options, self.classifiers, self.all_images
+        )
 
 
 def _slug(text: str) -> str:

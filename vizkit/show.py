@@ -18,11 +18,13 @@ from vizkit.plots import (
     plot_attributions,
     plot_curves,
     plot_feature_maps,
+    plot_patches,
     plot_randomisation,
+    plot_receptive_fields,
     plot_statistics,
 )
 from vizkit.results import Tap
-from vizkit.statistics import describe
+from vizkit.statistics import describe, receptive_fields, top_patches
 
 Models = str | nn.Module | Classifier | Sequence[Any] | dict[str, Any]
 
@@ -312,3 +314,79 @@ def show_statistics(
     """
     found = describe(models, images, statistics, at)
     return plot_statistics(found, statistics, theme=theme, figsize=figsize)
+
+
+def show_top_patches(
+    models: Models,
+    folder: object,
+    at: str | Sequence[str | Tap],
+    channels: int | Sequence[int] | None = None,
+    k: int = 9,
+    *,
+    theme: str = "light",
+    figsize: tuple[float, float] | None = None,
+) -> Picture:
+    """Show the parts of photos that excite channels most, networks side by side.
+
+    Parameters
+    ----------
+    models : model, list of models, or dict of str to model
+        Each becomes a block of columns.
+    folder : path, folder, PIL image, array, tensor, Images, or a list of these
+        What is searched.
+    at, channels, k
+        As for `vizkit.top_patches`; each channel becomes a row.
+    theme : "light" or "dark"
+        Colours of the figure.
+    figsize : tuple of (float, float), optional
+        Width and height in inches.
+
+    Returns
+    -------
+    Picture
+        A matplotlib figure with ``.save(path)`` and ``.to_frame()``; a notebook shows it once.
+
+    Raises
+    ------
+    InputError
+        If an image, tap, channel or option cannot be used.
+    """
+    found = top_patches(models, folder, at, channels, k)
+    return plot_patches(found, theme=theme, figsize=figsize)
+
+
+def show_receptive_fields(
+    models: Models,
+    images: object,
+    at: str | Sequence[str | Tap] = "stages",
+    *,
+    theme: str = "light",
+    figsize: tuple[float, float] | None = None,
+) -> Picture:
+    """Show how much of the input a place of each map sees, in theory and in effect.
+
+    Parameters
+    ----------
+    models : model, list of models, or dict of str to model
+        Each becomes a row.
+    images : path, folder, PIL image, array, tensor, Images, or a list of these
+        What the gradients are averaged over; the first is drawn.
+    at : "stages", "layers", or a list of names, paths or taps
+        Where to read.
+    theme : "light" or "dark"
+        Colours of the figure.
+    figsize : tuple of (float, float), optional
+        Width and height in inches.
+
+    Returns
+    -------
+    Picture
+        A matplotlib figure with ``.save(path)`` and ``.to_frame()``; a notebook shows it once.
+
+    Raises
+    ------
+    InputError
+        If an image, tap or option cannot be used.
+    """
+    found = receptive_fields(models, images, at)
+    return plot_receptive_fields(found, theme=theme, figsize=figsize)

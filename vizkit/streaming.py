@@ -170,7 +170,8 @@ class _Reader(Dataset[_Read]):
     def __getitem__(self, number: int) -> _Read:
         """Read one batch."""
         start = number * self.size
-        positions, photos = [], []
+        positions: list[int] = []
+        photos: list[Photo] = []
         failed: dict[str, str] = {}
         for position, photo in enumerate(self.images[start : start + self.size], start):
             good, bad = readable(Images((photo,)))
@@ -221,5 +222,5 @@ def _index(transforms: Sequence[Any], transform: Any) -> int:
     return next(i for i, each in enumerate(transforms) if each is transform or each == transform)
 
 
-def _as_is(read: _Read) -> _Read:
+def _as_is(read: Any) -> Any:
     return read

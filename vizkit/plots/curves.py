@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
 
 from vizkit.errors import unknown
-from vizkit.plots import style
+from vizkit.plots import series, style
 from vizkit.plots.style import Picture, Theme
 from vizkit.results import StageStatistics
 
 DEFAULT = ("mean", "std", "sparsity", "dead", "energy")
-MARKERS = "osD^vP*X"
 
 
 def plot_statistics(
@@ -64,7 +62,7 @@ def plot_statistics(
             raise unknown("statistic", name, known)
     by_stage = bool(frame["layer"].str.fullmatch(r"stride\d+").all())
     rows = _of_role(frame, role or (None if by_stage else "act"))
-    order = sorted(set(zip(rows["stride"], rows["layer"], strict=True)), key=_depth)
+    order = series.places_of(rows)
     with style.drawing(look):
         columns = min(3 if by_stage else 2, len(wanted))
         lines = math.ceil(len(wanted) / columns)
@@ -79,9 +77,7 @@ def plot_statistics(
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper left", ncols=min(6, len(labels)))
         photos = "1 image" if statistics.images == 1 else f"{statistics.images} images"
-        style.footnote(
-            figure, f"Over {photos}. Same colour: same depth; dashed: without batch normalisation."
-        )
+        style.footnote(figure, f"Over {photos}. {series.TWINS}")
         figure.table = frame
     return figure
 
@@ -138,22 +134,11 @@ def _panel(
     axes: Axes, rows: pd.DataFrame, order: list[tuple[int, str]], by_stage: bool, look: Theme
 ) -> None:
     places = {layer: x for x, (_, layer) in enumerate(order)}
-    families = list(dict.fromkeys(_family(model) for model in rows["model"]))
+    models = list(rows["model"].unique())
     for model, group in rows.groupby("model", sort=False):
-        family = families.index(_family(str(model)))
-        plain = not str(model).endswith("_bn") and f"{model}_bn" in set(rows["model"])
-        colour = look.series[family % len(look.series)]
         points = sorted(zip(group["layer"].map(places), group["value"], strict=True))
-        axes.plot(
-            *zip(*points, strict=True),
-            color=colour,
-            linestyle="--" if plain else "-",
-            marker=MARKERS[family % len(MARKERS)],
-            markersize=4.5,
-            markerfacecolor=look.paper if plain else colour,
-            linewidth=1.5,
-            label=str(model),
-        )
+        line = series.line_of(str(model), models, look)
+        axes.plot(*zip(*points, strict=True), label=str(model), **line)
     values = rows["value"].to_numpy()
     if values.min() > 0 and values.max() / values.min() > 100:
         axes.set_yscale("log")
@@ -176,14 +161,3 @@ def _of_role(frame: pd.DataFrame, role: str | None) -> pd.DataFrame:
     if role not in roles:
         raise unknown("role", role, roles)
     return frame[frame["role"] == role]
-
-
-def _family(model: str) -> str:
-    return model.removesuffix("_bn")
-
-
-def _depth(place: tuple[int, str]) -> tuple[int, list[tuple[int, int | str]]]:
-    stride, layer = place
-    parts = [part for part in re.split(r"(\d+)", layer) if part]
-    # numbers by value, so that conv10 follows conv9
-    return stride, [(0, int(p)) if p.isdigit() else (1, p) for p in parts]

@@ -1,13 +1,19 @@
 """What is passed from step to step: frozen records with lookup and a useful repr."""
 
 from vizkit.results.attributions import Attributions
+from vizkit.results.fields import ReceptiveFields
 from vizkit.results.maps import FeatureMaps
+from vizkit.results.patches import Patches
+from vizkit.results.probe import LinearProbe
 from vizkit.results.statistics import StageStatistics
 from vizkit.results.taps import Seen, Tap, TapMapping, find_tap
 
 __all__ = [
     "Attributions",
     "FeatureMaps",
+    "LinearProbe",
+    "Patches",
+    "ReceptiveFields",
     "Seen",
     "StageStatistics",
     "Tap",

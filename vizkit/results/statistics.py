@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -19,13 +19,21 @@ class StageStatistics:
     frame : DataFrame
         Tidy: model, stride, layer, role, statistic, value; taps in forward order.
     channels : DataFrame
-        One row per channel: model, stride, layer, role, channel and one column per statistic.
+        One row per channel: model, stride, layer, role, channel and one column per statistic
+        that exists per channel; NaN where a tap or channel has none.
     images : int
         How many images were counted for each network.
     failed : DataFrame
         Images that could not be read: file, reason.
     units : dict of str to str
         Unit of each statistic, for axis labels.
+    distributions : DataFrame
+        Histograms where quantiles were asked for: model, stride, layer, role, low, high, count;
+        bins that are not empty, ``low = high = 0`` for exact zeros.
+    left_out : dict of str to str
+        Statistics that exist nowhere here, and why.
+    sampling : str
+        In words, how places were sampled for those statistics that need it.
     """
 
     frame: pd.DataFrame
@@ -33,6 +41,9 @@ class StageStatistics:
     images: int
     failed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["file", "reason"]))
     units: dict[str, str] = field(default_factory=dict)
+    distributions: pd.DataFrame = field(default_factory=pd.DataFrame)
+    left_out: dict[str, str] = field(default_factory=dict)
+    sampling: str = ""
 
     def pivot(self, statistic: str) -> pd.DataFrame:
         """One statistic as a table: a row per stride, layer and role, a column per model.
@@ -55,10 +66,39 @@ class StageStatistics:
             index=["stride", "layer", "role"], columns="model", values="value", sort=False
         )
 
+    def wide(self) -> pd.DataFrame:
+        """All statistics as a table: a row per tap, a column per statistic."""
+        keys = ["model", "stride", "layer", "role", "statistic"]
+        table = self.frame.set_index(keys)["value"].unstack(sort=False)  # noqa: PD010  (keeps NaN)
+        return table.reset_index().rename_axis(columns=None)
+
+    def joined(self, other: StageStatistics) -> StageStatistics:
+        """Put the statistics of other networks, or others of the same, below these.
+
+        Parameters
+        ----------
+        other : StageStatistics
+            Over the same images.
+
+        Returns
+        -------
+        StageStatistics
+            Both; per channel, histograms and files as well.
+        """
+        return replace(
+            self,
+            frame=pd.concat([self.frame, other.frame], ignore_index=True),
+            channels=pd.concat([self.channels, other.channels], ignore_index=True),
+            distributions=pd.concat([self.distributions, other.distributions], ignore_index=True),
+            failed=pd.concat([self.failed, other.failed]).drop_duplicates(ignore_index=True),
+            units={**self.units, **other.units},
+            left_out={**self.left_out, **other.left_out},
+        )
+
     def __repr__(self) -> str:
         statistics = ", ".join(self.frame["statistic"].unique())
         models = ", ".join(self.frame["model"].unique())
         return f"StageStatistics of {models} over {self.images} image(s): {statistics}"
 
     def _repr_html_(self) -> str:
-        return titled(repr(self), self.frame)
+        return titled(repr(self), self.wide())

@@ -1,7 +1,24 @@
 """Statistics of feature maps, accumulated image by image in constant memory."""
 
-from vizkit.statistics import moments, values  # noqa: F401  (importing registers)
+# importing registers, in the order in which tables show them
+# isort: off
+from vizkit.statistics import moments, values, distribution, places  # noqa: F401
+from vizkit.statistics import covariance, selectivity, normalisation, gradients  # noqa: F401
+
+# isort: on
+from vizkit.statistics.effective import receptive_fields
+from vizkit.statistics.patches import top_patches
+from vizkit.statistics.probe import linear_probe
 from vizkit.statistics.registry import ACCUMULATORS, STATISTICS, Accumulator, statistic
 from vizkit.statistics.run import describe
 
-__all__ = ["ACCUMULATORS", "STATISTICS", "Accumulator", "describe", "statistic"]
+__all__ = [
+    "ACCUMULATORS",
+    "STATISTICS",
+    "Accumulator",
+    "describe",
+    "linear_probe",
+    "receptive_fields",
+    "statistic",
+    "top_patches",
+]

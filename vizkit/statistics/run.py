@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
-from vizkit.errors import InputError, unknown
-from vizkit.forward import BATCH_SIZE, captured_batches
-from vizkit.images import Images, as_images, readable
+from vizkit.errors import InputError, unknown, whole
+from vizkit.evaluation import folder_indices
+from vizkit.forward import BATCH_SIZE, ran, recorded
+from vizkit.images import Images, as_images
 from vizkit.models import Classifier, as_classifiers
+from vizkit.provenance import weights_hash, write_manifest
 from vizkit.results import StageStatistics, Tap
 from vizkit.stages import find_stages
-from vizkit.statistics.registry import ACCUMULATORS, STATISTICS, Accumulator
+from vizkit.statistics import distributed
+from vizkit.statistics.distribution import Histogram
+from vizkit.statistics.registry import ACCUMULATORS, DEFAULT, STATISTICS, Accumulator, Site
+from vizkit.statistics.sample import CPU, PLACES, Sample
+from vizkit.statistics.storing import load_state, save_state, write_tables
+from vizkit.streaming import Batch, labels_of, stream
+
+# a stopped run loses at most about this much work
+SAVE_EVERY = 20.0
+_QUIET = 20
 
 
 def describe(
@@ -23,19 +41,44 @@ def describe(
     images: object,
     statistics: str | Sequence[str] | None = None,
     at: str | Sequence[str | Tap] = "stages",
+    *,
+    places: int | None = PLACES,
+    batch_size: int = BATCH_SIZE,
+    workers: int | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
 ) -> StageStatistics:
     """Describe the feature maps of one or more networks over images.
+
+    Every photo is read once for all networks. Memory does not grow with the number of images.
+    In processes started by ``torchrun`` and joined in a group, each takes its share of the batches
+    and all return the statistics of the whole.
 
     Parameters
     ----------
     models : model, list of models, or dict of str to model
         Names, modules or classifiers.
     images : path, folder, PIL image, array, tensor, Images, or a list of these
-        Any number: memory does not grow with it. Unreadable files are left out and listed.
+        Any number. Unreadable files are left out and listed. Photos in a folder of class folders
+        bring their classes along.
     statistics : str or list of str, optional
-        Names in `STATISTICS`; by default all.
-    at : "stages", "layers", or a list of names, paths or taps
+        Names in `STATISTICS`, or ``"all"``; by default those that are nearly free.
+    at : "stages", "layers", "gates", or a list of names, paths or taps
         Where to read; see `find_stages`.
+    places : int or None
+        Places of each map that shape, histogram and covariance look at, drawn at random, the same
+        for all channels and networks, other ones for each image; None for all. The other
+        statistics always count every place.
+    batch_size : int
+        Images in one forward pass. Results do not depend on it beyond rounding.
+    workers : int, optional
+        Processes that read photos ahead; by default a few for large folders.
+    out : str or Path, optional
+        A folder for the tables (CSV and Parquet) and ``manifest.json``. While it runs, the sums so
+        far are stored there every 20 seconds.
+    resume : bool
+        Go on from the sums in ``out``, if there are any: the results are the same to the last bit
+        as those of a run that was not stopped.
 
     Returns
     -------
@@ -45,57 +88,305 @@ def describe(
     Raises
     ------
     InputError
-        If a statistic or tap is unknown, or no image can be read.
+        If a statistic or tap is unknown, a statistic asked for by name exists nowhere here, no
+        image can be read, or the sums in ``out`` are of another run.
     """
-    wanted = _wanted(statistics)
+    if places is not None:
+        whole("places", places)
     classifiers = as_classifiers(models)
-    everything = as_images(images)
-    failed: dict[str, str] = {}
-    tables: list[dict[Tap, list[Accumulator]]] = []
-    counted = 0
-    total = len(everything) * len(classifiers)
-    with tqdm(total=total, desc="statistics", unit="image", disable=total < 20) as bar:
-        for classifier in classifiers:
-            taps = find_stages(classifier, at)
-            table = _empty(taps, wanted)
-            for batch in everything.batches(BATCH_SIZE):
-                photos, unreadable = readable(batch)
-                failed |= unreadable
-                _count(classifier, photos, table)
-                counted += len(photos)
-                bar.update(len(batch))
-            tables.append(table)
-    if not counted:
-        raise InputError(f"none of the {len(everything)} images can be read: {failed}")
-    return StageStatistics(
-        frame=_frame(classifiers, tables, wanted),
-        channels=_channels(classifiers, tables, wanted),
-        images=counted // len(classifiers),
-        failed=pd.DataFrame(list(failed.items()), columns=["file", "reason"]),
-        units={name: STATISTICS[name] for name in wanted},
+    photos = as_images(images)
+    plan = _plan(classifiers, photos, statistics, at)
+    folder = _folder(out, resume)
+    run = _Run(classifiers, photos, plan, places, batch_size)
+    if folder is not None:
+        run.keep_in(folder, resume)
+    run.go(workers)
+    found = run.result()
+    if folder is not None:
+        run.finish(folder, found)
+    return found
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which statistics are computed where."""
+
+    wanted: list[str]
+    left_out: dict[str, str]
+    labels: Tensor | None
+    folders: tuple[str, ...]
+    # one per network: what counts at each tap
+    tables: list[dict[Tap, list[Accumulator]]]
+
+
+def _plan(
+    classifiers: list[Classifier],
+    images: Images,
+    statistics: str | Sequence[str] | None,
+    at: str | Sequence[str | Tap],
+) -> _Plan:
+    names = _wanted(statistics)
+    labels = labels_of(images)
+    folders = tuple(sorted(set(labels or ())))
+    numbers = {folder: n for n, folder in enumerate(folders)}
+    reasons: dict[str, str] = {}
+    tables = []
+    for classifier in classifiers:
+        sites = [_site(classifier, tap, folders) for tap in find_stages(classifier, at)]
+        tables.append({site.tap: list(_accumulators(site, names, reasons)) for site in sites})
+    made = {type(each) for table in tables for row in table.values() for each in row}
+    missing = {name: reasons[name] for name in names if ACCUMULATORS[name] not in made}
+    if missing and statistics not in ("all", None):
+        name, reason = next(iter(missing.items()))
+        raise InputError(f"no statistic {name!r} here: {reason}")
+    return _Plan(
+        [name for name in names if name not in missing],
+        missing,
+        torch.tensor([numbers[each] for each in labels]) if labels else None,
+        folders,
+        tables,
     )
 
 
 def _wanted(statistics: str | Sequence[str] | None) -> list[str]:
     if statistics is None:
+        return list(DEFAULT)
+    if statistics == "all":
         return list(STATISTICS)
     names = [statistics] if isinstance(statistics, str) else list(dict.fromkeys(statistics))
     for name in names:
         if name not in STATISTICS:
-            raise unknown("statistic", name, STATISTICS)
+            raise unknown("statistic", name, [*STATISTICS, "all"], len(STATISTICS) + 1)
     return names
 
 
-def _empty(taps: Sequence[Tap], wanted: list[str]) -> dict[Tap, list[Accumulator]]:
-    classes = list(dict.fromkeys(ACCUMULATORS[name] for name in wanted))
-    return {tap: [cls(tap.channels) for cls in classes] for tap in taps}
+def _site(classifier: Classifier, tap: Tap, folders: tuple[str, ...]) -> Site:
+    device = classifier.device
+    return Site(
+        tap,
+        folders,
+        _norm_of(classifier.module, tap),
+        # float64 sums must be possible
+        CPU if device.type == "mps" else device,
+    )
 
 
-def _count(classifier: Classifier, images: Images, table: dict[Tap, list[Accumulator]]) -> None:
-    for maps in captured_batches(classifier, images, list(table)):
-        for tap, accumulators in table.items():
-            for accumulator in accumulators:
-                accumulator.update(maps[tap])
+def _norm_of(module: nn.Module, tap: Tap) -> _BatchNorm | None:
+    if tap.role != "norm":
+        return None
+    own = module.get_submodule(tap.module)
+    # timm's BatchNormAct2d is read at its inner Identity
+    around = module.get_submodule(tap.module.rpartition(".")[0])
+    found = next((each for each in (own, around) if isinstance(each, _BatchNorm)), None)
+    return found if found is not None and found.running_mean is not None else None
+
+
+def _accumulators(site: Site, names: list[str], reasons: dict[str, str]) -> Iterator[Accumulator]:
+    for cls in dict.fromkeys(ACCUMULATORS[name] for name in names):
+        reason = cls.missing(site)
+        if reason is None:
+            yield cls(site)
+        else:
+            reasons |= {name: reason for name in names if ACCUMULATORS[name] is cls}
+
+
+def _folder(out: str | Path | None, resume: bool) -> Path | None:
+    if out is None:
+        if resume:
+            raise InputError("resume needs the folder of the run: out=…")
+        return None
+    folder = Path(out).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {folder}: {error.strerror}") from error
+    return folder
+
+
+@dataclass
+class _Run:
+    """Sums of all networks while images go by."""
+
+    classifiers: list[Classifier]
+    images: Images
+    plan: _Plan
+    places: int | None
+    batch_size: int
+    done: int = 0
+    counted: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    state: Path | None = None
+    saved: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.rank, self.world = distributed.place()
+        total = -(-len(self.images) // self.batch_size) if self.batch_size > 0 else 0
+        # every process takes each world-th batch
+        self.batches = range(self.rank, total, self.world)
+        self.targets = [_targets_of(each, self.plan) for each in self.classifiers]
+
+    def keep_in(self, folder: Path, resume: bool) -> None:
+        """Store the sums in a folder from now on; go on from those that are there."""
+        self.facts = self._facts()
+        self.state = folder / f".state-{self.rank}-of-{self.world}.safetensors"
+        if resume and self.state.exists():
+            tensors, progress = load_state(self.state, self.facts)
+            for name, accumulator in self._named():
+                own = accumulator.state()
+                accumulator.restore({key: tensors[f"{name}/{key}"] for key in own})
+            self.done, self.counted = progress["done"], progress["counted"]
+            self.failed = progress["failed"]
+        self.saved = time.monotonic()
+
+    def go(self, workers: int | None) -> None:
+        """Count all images that have not been counted yet."""
+        left = self.batches[self.done :]
+        quiet = len(self.images) * len(self.classifiers) < _QUIET or self.rank > 0
+        before = min(self.done * self.world * self.batch_size, len(self.images))
+        with tqdm(
+            total=len(self.images), initial=before, desc="statistics", unit="image", disable=quiet
+        ) as bar:
+            for batch in stream(
+                self.classifiers, self.images, size=self.batch_size, workers=workers, only=left
+            ):
+                self._count(batch)
+                self.done += 1
+                if self.state and time.monotonic() - self.saved >= SAVE_EVERY:
+                    self._save()
+                bar.update(min(len(batch) * self.world, len(self.images) - bar.n))
+        if self.state:
+            self._save()
+
+    def result(self) -> StageStatistics:
+        """Join the sums of all processes and compute the statistics."""
+        distributed.reduce([accumulator for _, accumulator in self._named()])
+        failed = distributed.gather(self.failed)
+        total = distributed.gather({str(self.rank): str(self.counted)})
+        counted = sum(int(each) for each in total.values()) if self.world > 1 else self.counted
+        if not counted:
+            raise InputError(f"none of the {len(self.images)} images can be read: {failed}")
+        order = [str(photo.path) for photo in self.images if str(photo.path) in failed]
+        lost = [(file, failed[file]) for file in dict.fromkeys(order)]
+        wanted = self.plan.wanted
+        return StageStatistics(
+            frame=_frame(self.classifiers, self.plan.tables, wanted),
+            channels=_channels(self.classifiers, self.plan.tables, wanted),
+            images=counted,
+            failed=pd.DataFrame(lost, columns=["file", "reason"]),
+            units={name: STATISTICS[name] for name in wanted},
+            distributions=_distributions(self.classifiers, self.plan.tables),
+            left_out=self.plan.left_out,
+            sampling="every place"
+            if self.places is None
+            else f"{self.places} random places of each map",
+        )
+
+    def finish(self, folder: Path, found: StageStatistics) -> None:
+        """Write the tables, and take the stored sums away."""
+        if self.rank == 0:
+            write_tables(found, folder)
+            options = {key: value for key, value in self.facts.items() if key != "images"}
+            write_manifest(folder, "vizkit stats", options, self.classifiers, self.images)
+        distributed.agree()
+        if self.state:
+            self.state.unlink(missing_ok=True)
+
+    def _count(self, batch: Batch) -> None:
+        self.failed |= batch.failed
+        if not batch.positions:
+            return
+        for classifier, table, inputs, targets in zip(
+            self.classifiers, self.plan.tables, batch.inputs, self.targets, strict=True
+        ):
+            self._count_one(classifier.module, table, inputs, batch.positions, targets)
+        self.counted += len(batch.positions)
+
+    def _count_one(
+        self,
+        module: nn.Module,
+        table: dict[Tap, list[Accumulator]],
+        inputs: Tensor,
+        positions: tuple[int, ...],
+        targets: Tensor | None,
+    ) -> None:
+        taps = list(table)
+        backward = any(each.backward for row in table.values() for each in row)
+        numbers = torch.tensor(positions)
+        labels = None if self.plan.labels is None else self.plan.labels[numbers]
+        with recorded(module, taps, inputs, detach=not backward, cut=backward) as (record, logits):
+            ran(taps, record)
+            own = None if targets is None else targets[numbers]
+            gradients = _gradients(record.outputs, logits, own) if backward else {}
+            with torch.no_grad():
+                for tap, accumulators in table.items():
+                    maps = record.outputs[tap].detach()
+                    home = accumulators[0].site.device if accumulators else maps.device
+                    sample = Sample(maps, positions, labels, gradients.get(tap), self.places, home)
+                    for accumulator in accumulators:
+                        accumulator.update(sample)
+
+    def _named(self) -> Iterator[tuple[str, Accumulator]]:
+        for n, table in enumerate(self.plan.tables):
+            for tap, accumulators in table.items():
+                for accumulator in accumulators:
+                    yield f"{n}/{tap.label}/{tap.module}/{type(accumulator).__name__}", accumulator
+
+    def _save(self) -> None:
+        if self.state is None:
+            return
+        tensors = {
+            f"{name}/{key}": value
+            for name, accumulator in self._named()
+            for key, value in accumulator.state().items()
+        }
+        progress = {"done": self.done, "counted": self.counted, "failed": self.failed}
+        save_state(self.state, tensors, progress, self.facts)
+        self.saved = time.monotonic()
+
+    def _facts(self) -> dict[str, Any]:
+        """Name everything that decides the sums."""
+        return {
+            "models": [each.name for each in self.classifiers],
+            "weights": [weights_hash(each.module)[:16] for each in self.classifiers],
+            "transforms": [str(each.transform) for each in self.classifiers],
+            "taps": [[tap.label for tap in table] for table in self.plan.tables],
+            "statistics": self.plan.wanted,
+            "places": self.places,
+            "batch_size": self.batch_size,
+            "processes": self.world,
+            "images": _fingerprint(self.images),
+        }
+
+
+def _fingerprint(images: Images) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for photo in images:
+        size = photo.path.stat().st_size if photo.path is not None and photo.path.exists() else 0
+        digest.update(f"{photo.name}\0{size}\0".encode())
+    return {"count": len(images), "names and sizes": digest.hexdigest()[:16]}
+
+
+def _targets_of(classifier: Classifier, plan: _Plan) -> Tensor | None:
+    """Output of each image's class folder; None where folders are no classes of the network."""
+    if plan.labels is None:
+        return None
+    try:
+        found = folder_indices(classifier, list(plan.folders))
+    except InputError:
+        return None
+    return torch.tensor([found[folder] for folder in plan.folders])[plan.labels]
+
+
+def _gradients(
+    outputs: dict[Tap, Tensor], logits: Tensor, targets: Tensor | None
+) -> dict[Tap, Tensor]:
+    wanted = logits.argmax(dim=1) if targets is None else targets.to(logits.device)
+    loss = cross_entropy(logits.float(), wanted, reduction="sum")
+    found = torch.autograd.grad(loss, list(outputs.values()), allow_unused=True)
+    return {
+        tap: torch.zeros_like(maps) if gradient is None else gradient
+        for (tap, maps), gradient in zip(outputs.items(), found, strict=True)
+    }
 
 
 def _frame(
@@ -107,7 +398,7 @@ def _frame(
         for tap, accumulators in table.items()
         for name, value in _ordered([a.whole() for a in accumulators], wanted)
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["model", "stride", "layer", "role", "statistic", "value"])
 
 
 def _channels(
@@ -117,15 +408,32 @@ def _channels(
     for classifier, table in zip(classifiers, tables, strict=True):
         for tap, accumulators in table.items():
             columns = dict(_ordered([a.channels() for a in accumulators], wanted))
-            numbers = {name: value.numpy() for name, value in columns.items()}
+            numbers = {name: value.cpu().numpy() for name, value in columns.items()}
             where = {**_where(classifier, tap), "channel": range(tap.channels)}
             parts.append(pd.DataFrame({**where, **numbers}))
     return pd.concat(parts, ignore_index=True)
 
 
+def _distributions(
+    classifiers: list[Classifier], tables: list[dict[Tap, list[Accumulator]]]
+) -> pd.DataFrame:
+    parts = [
+        pd.DataFrame(
+            {**_where(classifier, tap)}
+            | dict(zip(("low", "high", "count"), accumulator.bins(), strict=True))
+        )
+        for classifier, table in zip(classifiers, tables, strict=True)
+        for tap, accumulators in table.items()
+        for accumulator in accumulators
+        if isinstance(accumulator, Histogram)
+    ]
+    columns = ["model", "stride", "layer", "role", "low", "high", "count"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
 def _ordered(parts: list[dict[str, Any]], wanted: list[str]) -> list[tuple[str, Any]]:
     merged = {name: value for part in parts for name, value in part.items()}
-    return [(name, merged[name]) for name in wanted]
+    return [(name, merged[name]) for name in wanted if name in merged]
 
 
 def _where(classifier: Classifier, tap: Tap) -> dict[str, Any]:

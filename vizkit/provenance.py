@@ -1,0 +1,110 @@
+"""What a result came from: hashes of weights and photos, transforms, versions, options."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from vizkit.images import Images, Photo
+from vizkit.models import Classifier
+
+VERSIONS = ("vizkit", "torch", "torchvision", "timm", "captum", "matplotlib", "numpy", "pillow")
+
+
+def write_manifest(
+    folder: Path,
+    what: str,
+    options: dict[str, Any],
+    classifiers: Sequence[Classifier],
+    images: Images,
+) -> Path:
+    """Write ``manifest.json`` into a folder that holds results.
+
+    Parameters
+    ----------
+    folder : Path
+        Every file in it is listed with its hash.
+    what : str
+        What made it.
+    options : dict
+        What it was told.
+    classifiers : sequence of Classifier
+        Whose weights and transforms are recorded.
+    images : Images
+        Whose hashes are recorded, as far as they can be read.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    target = folder / "manifest.json"
+    manifest = {
+        "what": what,
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in VERSIONS},
+        "options": options,
+        "models": [
+            {
+                "name": each.name,
+                "source": each.source,
+                "sha256": weights_hash(each.module),
+                "transform": str(each.transform),
+                "device": str(each.device),
+            }
+            for each in classifiers
+        ],
+        "images": [{"name": photo.name, "sha256": photo_hash(photo)} for photo in images],
+        "files": {
+            path.relative_to(folder).as_posix(): file_hash(path)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path != target
+        },
+    }
+    partial = folder / ".manifest.json.partial"
+    partial.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    return partial.replace(target)
+
+
+def weights_hash(module: nn.Module) -> str:
+    """Hash a network's parameters and buffers, with their names.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Any network.
+
+    Returns
+    -------
+    str
+        SHA-256, hexadecimal.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(-1).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def photo_hash(photo: Photo) -> str:
+    """Hash a photo's file, or its pixels if it comes from none; empty if it cannot be read."""
+    if photo.path is not None:
+        try:
+            return file_hash(photo.path)
+        except OSError:
+            return ""
+    pixels = photo.rgb if photo.tensor is None else photo.tensor.detach().cpu().numpy()
+    return hashlib.sha256(pixels.tobytes()).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """Hash a file: SHA-256, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,121 @@
+"""A run that was stopped goes on: its sums in a file, replaced in one step."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vizkit.errors import InputError
+from vizkit.results import StageStatistics
+
+_HINT = "start anew without --resume (resume=False)"
+
+
+def save_state(
+    path: Path, tensors: dict[str, Tensor], progress: dict[str, Any], facts: dict[str, Any]
+) -> None:
+    """Store the sums of a run.
+
+    Parameters
+    ----------
+    path : Path
+        A safetensors file: it holds numbers and text, never code.
+    tensors : dict of str to Tensor
+        The sums.
+    progress : dict
+        How far the run has come.
+    facts : dict
+        What the sums are of.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    meta = {"progress": json.dumps(progress), "facts": json.dumps(facts)}
+    # safetensors refuses tensors that share memory
+    save_file({k: v.detach().cpu().clone() for k, v in tensors.items()}, partial, meta)
+    partial.replace(path)
+
+
+def load_state(path: Path, facts: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the sums of a run back.
+
+    Parameters
+    ----------
+    path : Path
+        What `save_state` wrote.
+    facts : dict
+        What the sums must be of.
+
+    Returns
+    -------
+    tensors : dict of str to Tensor
+        The sums.
+    progress : dict
+        How far the run had come.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or is of another run; the message says what differs.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = file.metadata() or {}
+            stored, progress = json.loads(meta["facts"]), json.loads(meta["progress"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError, struct.error) as error:
+        raise InputError(f"{path} cannot be read ({error}): {_HINT}") from error
+    wanted = json.loads(json.dumps(facts))
+    differing = [name for name in wanted if stored.get(name) != wanted[name]]
+    if differing:
+        raise InputError(f"{path} is of another run: {_differences(stored, wanted)}; {_HINT}")
+    return tensors, progress
+
+
+def write_tables(found: StageStatistics, folder: Path) -> None:
+    """Write the tables of a result as CSV, with all digits, and as Parquet.
+
+    Parameters
+    ----------
+    found : StageStatistics
+        What was computed.
+    folder : Path
+        Gets ``statistics``, ``channels``, ``distributions`` and ``failed``.
+    """
+    tables = {
+        "statistics": found.frame,
+        "channels": found.channels,
+        "distributions": found.distributions,
+        "failed": found.failed,
+    }
+    for name, table in tables.items():
+        _replace(folder / f"{name}.csv", table, "csv")
+        _replace(folder / f"{name}.parquet", table, "parquet")
+
+
+def _replace(path: Path, table: pd.DataFrame, kind: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    if kind == "csv":
+        table.to_csv(partial, index=False)
+    else:
+        table.to_parquet(partial, index=False)
+    partial.replace(path)
+
+
+def _differences(stored: dict[str, Any], wanted: dict[str, Any]) -> str:
+    parts = [
+        f"{name} was {_short(stored.get(name))}, is {_short(value)}"
+        for name, value in wanted.items()
+        if stored.get(name) != value
+    ]
+    return ", ".join(parts)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
