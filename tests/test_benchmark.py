@@ -32,3 +32,12 @@ def test_peers_are_timed_beside_vizkit():
 def test_unknown_suite():
     with pytest.raises(InputError, match="unknown suite 'attributions'; did you mean"):
         benchmark("demo/vgg11", "attributions")
+
+
+def test_statistics_are_timed_beside_the_obvious_ways():
+    table = benchmark("demo/vgg11", "statistics", runs=1)
+    assert list(table["floor"].unique()) == ["forward"]
+    assert list(table["tool"]) == [
+        "PyTorch", "vizkit", "hooks with mean, std, ==", "stored maps, NumPy", "vizkit",
+    ]  # fmt: skip
+    assert (table["milliseconds"] > 0).all()

@@ -29,7 +29,7 @@ def photo(tmp_path_factory):
 @pytest.mark.parametrize(
     "command",
     ["report", "predict", "attribute", "methods", "faithfulness", "stats", "patches", "fields",
-     "evaluate", "train", "profile", "models", "lab", "bench"],
+     "probe", "evaluate", "train", "profile", "models", "lab", "bench"],
 )  # fmt: skip
 def test_every_command_explains_itself(command):
     done = run(command, "--help")

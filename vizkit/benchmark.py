@@ -18,11 +18,13 @@ from vizkit.attribution import attribute
 from vizkit.errors import ConvergenceWarning, unknown
 from vizkit.forward import capture
 from vizkit.models import Classifier, as_classifier
-from vizkit.peers import attribution_tasks
+from vizkit.peers import attribution_tasks, statistics_tasks
 from vizkit.statistics import describe
 
 CLASSES = 5
-SUITES = ("passes", "attribution")
+SUITES = ("passes", "attribution", "statistics")
+# images in the statistics suite: a batch, as a folder is read
+BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,10 @@ def benchmark(
     ----------
     model : str or Classifier
         The network.
-    suite : "passes" or "attribution"
+    suite : "passes", "attribution" or "statistics"
         What capture, statistics and Grad-CAM cost beside the plain passes; or attribution
-        methods beside captum, pytorch-grad-cam and torchcam, as far as they are installed.
+        methods beside captum, pytorch-grad-cam and torchcam, as far as they are installed; or
+        statistics of eight images beside the obvious hooks and stored maps in NumPy.
     runs : int
         Repetitions; medians are reported.
     threads : int
@@ -78,7 +81,8 @@ def benchmark(
         raise unknown("suite", suite, SUITES)
     classifier = as_classifier(model)
     size = getattr(classifier.transform, "size", (224, 224))
-    inputs = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    count = BATCH if suite == "statistics" else 1
+    inputs = torch.rand(count, 3, *size, generator=torch.Generator().manual_seed(0))
     inputs = inputs.to(classifier.device, classifier.dtype)
     tasks = [
         Task("forward", "PyTorch", "forward", lambda: _forward(classifier, inputs)),
@@ -89,6 +93,10 @@ def benchmark(
     ]  # fmt: skip
     if suite == "passes":
         tasks += _passes(classifier, inputs)
+    elif suite == "statistics":
+        del tasks[1]  # nothing here goes backward
+        peers = statistics_tasks(classifier, inputs)
+        tasks += [Task(name, tool, "forward", run) for name, tool, run in peers]
     else:
         peers = attribution_tasks(classifier, inputs, list(range(CLASSES)))
         tasks += [Task(name, tool, "forward + backward", run) for name, tool, run in peers]

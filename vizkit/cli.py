@@ -218,30 +218,59 @@ def faithfulness(
 def stats(
     images: Annotated[list[Path], typer.Argument(help="Photos or folders.")],
     models: ModelsArg = DEFAULT_MODEL,
-    statistics: Annotated[str, typer.Option(help="Separated by commas; by default all.")] = "",
-    at: Annotated[str, typer.Option(help="stages, layers, or names separated by commas.")] = (
-        "stages"
-    ),
+    statistics: Annotated[
+        str, typer.Option(help="Separated by commas, or all; by default those nearly free.")
+    ] = "",
+    at: Annotated[
+        str, typer.Option(help="stages, layers, gates, or names separated by commas.")
+    ] = "stages",
+    places: Annotated[
+        int, typer.Option(help="Random places of each map for shape and covariance; 0: all.")
+    ] = 100,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for tables and manifest.json.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that was stopped in --out.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option(help="Photos in one forward pass.")] = 16,
+    workers: Annotated[
+        int, typer.Option(help="Processes that read photos ahead; -1: chosen for you.")
+    ] = -1,
     weights: WeightsOption = "default",
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Print statistics of every stage's feature maps over photos."""
-    from vizkit.statistics import describe
+    """Print statistics of every stage's feature maps over photos.
 
-    where = at if at in {"stages", "layers"} else _split(at)
-    loaded = _load(_split(models), weights, device)
-    found = describe(loaded, images, _split(statistics) or None, where)
+    Several processes or machines share a folder with
+    torchrun --nproc-per-node N -m vizkit stats FOLDER ...
+    """
+    from vizkit.statistics import describe
+    from vizkit.statistics.distributed import place, process_group
+
+    where = at if at in {"stages", "layers", "gates"} else _split(at)
+    wanted: str | list[str] | None = _split(statistics) or None
+    with process_group():
+        found = describe(
+            _load(_split(models), weights, device),
+            images,
+            "all" if wanted == ["all"] else wanted,
+            where,
+            places=places or None,
+            batch_size=batch_size,
+            workers=None if workers < 0 else workers,
+            out=out,
+            resume=resume,
+        )
+        if place()[0] > 0:
+            return
     for file, reason in found.failed.itertuples(index=False):
         typer.echo(f"left out {file}: {reason}", err=True)
-    if as_json:
-        _print(found.frame, as_json)
-    else:
-        keys = ["model", "stride", "layer", "role"]
-        wide = found.frame.pivot_table(
-            index=keys, columns="statistic", values="value", sort=False
-        ).reset_index()
-        _print(wide, as_json)
+    for reason in dict.fromkeys(found.left_out.values()):
+        names = ", ".join(name for name, why in found.left_out.items() if why == reason)
+        typer.echo(f"left out {names}: {reason}", err=True)
+    _print(found.frame if as_json else found.wide(), as_json)
 
 
 @app.command()
@@ -300,6 +329,44 @@ def fields(
     if out:
         plot_receptive_fields(found, theme=theme).save(out)
     _print(found.frame, as_json)
+
+
+@app.command()
+def probe(
+    folder: Annotated[Path, typer.Argument(help="One folder of photos a class.")],
+    models: ModelsArg = DEFAULT_MODEL,
+    at: Annotated[str, typer.Option(help="stages, layers, or names separated by commas.")] = (
+        "stages"
+    ),
+    test: Annotated[
+        Path | None, typer.Option(help="Folder to test on, instead of cross-validation.")
+    ] = None,
+    folds: Annotated[int, typer.Option(help="Parts of the cross-validation.")] = 5,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV of the table.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="A .png, .pdf or .svg, too.")] = None,
+    theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
+    weights: WeightsOption = "default",
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how well a linear classifier reads the class at every stage.
+
+    The row of stride 0 is the same classifier on an 8 x 8 thumbnail: no network.
+    """
+    from vizkit.plots import plot_probe
+    from vizkit.statistics import linear_probe
+
+    where = at if at in {"stages", "layers"} else _split(at)
+    loaded = _load(_split(models), weights, device)
+    _require_folders(out, picture)
+    found = linear_probe(loaded, folder, where, folds=folds, test=test)
+    for file, reason in found.failed.itertuples(index=False):
+        typer.echo(f"left out {file}: {reason}", err=True)
+    if out:
+        _write_csv(found.frame, out)
+    _print(found.frame, as_json)
+    if picture:
+        plot_probe(found, theme=theme).save(picture)
 
 
 @app.command()
@@ -407,9 +474,9 @@ def lab(
 
 @app.command()
 def bench(
-    suite: Annotated[str, typer.Argument(help="passes, or attribution (beside its peers).")] = (
-        "passes"
-    ),
+    suite: Annotated[
+        str, typer.Argument(help="passes, or attribution or statistics beside their peers.")
+    ] = "passes",
     model: Annotated[str, typer.Option("--model", "-m", help="The model to run.")] = (
         "demo/vgg16_bn"
     ),
@@ -418,7 +485,7 @@ def bench(
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Time vizkit against the plain passes, or beside captum, grad-cam and torchcam, as ratios."""
+    """Time vizkit against the plain passes, or beside other tools and ways, as ratios."""
     from vizkit.benchmark import benchmark
 
     (loaded,) = _load([model], weights, "auto")
@@ -469,6 +536,15 @@ def _numbers(text: str) -> list[int] | None:
         return [int(part) for part in _split(text)] or None
     except ValueError:
         raise InputError(f"unknown channels {text!r}: write numbers such as 0,1,2") from None
+
+
+def _require_folders(*files: Path | None) -> None:
+    """Raise before the work begins if there is no folder to write its results to."""
+    from vizkit.errors import InputError
+
+    for file in files:
+        if file and not file.parent.is_dir():
+            raise InputError(f"no such folder: {file.parent}")
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The same explanations by other tools, as their documentation does them, for `vizkit bench`."""
+"""The same results by other tools and by the obvious code, for `vizkit bench`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from vizkit.attribution import attribute
+from vizkit.forward import capture
 from vizkit.models import Classifier
 from vizkit.results import Tap
+from vizkit.statistics import ACCUMULATORS, STATISTICS
+from vizkit.statistics.gradients import GradientNorm
+from vizkit.statistics.normalisation import BatchNormalisation
+from vizkit.statistics.registry import DEFAULT
+from vizkit.statistics.run import prepared
+from vizkit.statistics.selectivity import ClassSelectivity
 
 Job = tuple[str, str, Callable[[], object]]
 STAGES = 5
@@ -57,6 +64,63 @@ def attribution_tasks(classifier: Classifier, inputs: Tensor, targets: list[int]
         own = partial(attribute, classifier, inputs, method, targets[0], **options)
         jobs += [(name, "vizkit", own), (name, "captum", peer)]
     return jobs
+
+
+def statistics_tasks(classifier: Classifier, inputs: Tensor) -> list[Job]:
+    """List what to time of statistics: what each image costs, not the tables at the end.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        The network.
+    inputs : Tensor of shape (N, 3, H, W)
+        What goes through it.
+
+    Returns
+    -------
+    list of (str, str, callable)
+        Task, tool and what to run.
+    """
+    light = "mean, std, range, zeros of the stages"
+    skipped = {ClassSelectivity, BatchNormalisation, GradientNorm}
+    cheap = [name for name in STATISTICS if ACCUMULATORS[name] not in skipped]
+
+    def count(*how: Any) -> None:
+        prepared(classifier, inputs, *how).go(workers=0)
+
+    return [
+        (light, "vizkit", partial(count, list(DEFAULT))),
+        (light, "hooks with mean, std, ==", lambda: _hooked(classifier, inputs)),
+        (light, "stored maps, NumPy", lambda: _stored(classifier, inputs)),
+        ("also quantiles, covariance, entropy, lifetime", "vizkit", partial(count, cheap)),
+    ]
+
+
+def _hooked(classifier: Classifier, inputs: Tensor) -> list[Any]:
+    """Write what one writes first: the obvious reductions in forward hooks."""
+    found: list[Any] = []
+
+    def hook(_module: nn.Module, _inputs: Any, maps: Tensor) -> None:
+        over = (0, 2, 3)
+        found.append((maps.mean(over), maps.std(over), maps.amin(over), maps.amax(over)))
+        found.append((maps == 0).float().mean(over))
+
+    modules = [classifier.module.get_submodule(tap.module) for tap in classifier.stages]
+    handles = [module.register_forward_hook(hook) for module in modules]
+    with torch.no_grad():
+        classifier.module(inputs)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def _stored(classifier: Classifier, inputs: Tensor) -> list[Any]:
+    """Keep all maps, and count afterwards."""
+    over = (0, 2, 3)
+    arrays = [maps.cpu().numpy() for maps in capture(classifier, inputs).values()]
+    return [
+        (a.mean(over), a.std(over), a.min(over), a.max(over), (a == 0).mean(over)) for a in arrays
+    ]
 
 
 def _captum_cam(

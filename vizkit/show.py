@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,14 +18,16 @@ from vizkit.plots import (
     plot_agreement,
     plot_attributions,
     plot_curves,
+    plot_distributions,
     plot_feature_maps,
     plot_patches,
+    plot_probe,
     plot_randomisation,
     plot_receptive_fields,
     plot_statistics,
 )
 from vizkit.results import Tap
-from vizkit.statistics import describe, receptive_fields, top_patches
+from vizkit.statistics import describe, linear_probe, receptive_fields, top_patches
 
 Models = str | nn.Module | Classifier | Sequence[Any] | dict[str, Any]
 
@@ -390,3 +393,87 @@ def show_receptive_fields(
     """
     found = receptive_fields(models, images, at)
     return plot_receptive_fields(found, theme=theme, figsize=figsize)
+
+
+def show_distributions(
+    models: Models,
+    images: object,
+    at: str | Sequence[str | Tap] = "stages",
+    *,
+    kind: str = "bands",
+    role: str | None = None,
+    theme: str = "light",
+    figsize: tuple[float, float] | None = None,
+) -> Picture:
+    """Show how the activations are distributed at every stage or layer.
+
+    Parameters
+    ----------
+    models : model, list of models, or dict of str to model
+        Each becomes a panel; twins with and without batch normalisation stand side by side.
+    images : path, folder, PIL image, array, tensor, Images, or a list of these
+        What the distributions are taken over.
+    at : "stages", "layers", or a list of names, paths or taps
+        Where to read. At layers, convolution, normalisation and activation are told apart.
+    kind : "bands" or "ridge"
+        Quantiles against depth, or the density of each tap.
+    role : str, optional
+        Draw this role only, such as ``"act"``.
+    theme : "light" or "dark"
+        Colours of the figure.
+    figsize : tuple of (float, float), optional
+        Width and height in inches.
+
+    Returns
+    -------
+    Picture
+        A matplotlib figure with ``.save(path)`` and ``.to_frame()``; a notebook shows it once.
+
+    Raises
+    ------
+    InputError
+        If an image, tap or option cannot be used.
+    """
+    found = describe(models, images, "median", at)
+    return plot_distributions(found, kind=kind, role=role, theme=theme, figsize=figsize)
+
+
+def show_linear_probe(
+    models: Models,
+    folder: str | Path,
+    at: str | Sequence[str | Tap] = "stages",
+    *,
+    folds: int = 5,
+    test: str | Path | None = None,
+    role: str | None = None,
+    theme: str = "light",
+    figsize: tuple[float, float] | None = None,
+    **options: Any,
+) -> Picture:
+    """Show how well a linear classifier reads the class at every stage of several networks.
+
+    Parameters
+    ----------
+    models : model, list of models, or dict of str to model
+        Each becomes a line.
+    folder, at, folds, test, **options
+        As for `vizkit.linear_probe`.
+    role : str, optional
+        Which role to draw; by default all of stages, ``"act"`` of layers.
+    theme : "light" or "dark"
+        Colours of the figure.
+    figsize : tuple of (float, float), optional
+        Width and height in inches.
+
+    Returns
+    -------
+    Picture
+        A matplotlib figure with ``.save(path)`` and ``.to_frame()``; a notebook shows it once.
+
+    Raises
+    ------
+    InputError
+        If a folder, tap or option cannot be used.
+    """
+    found = linear_probe(models, folder, at, folds=folds, test=test, **options)
+    return plot_probe(found, role=role, theme=theme, figsize=figsize)

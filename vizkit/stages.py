@@ -166,11 +166,12 @@ def find_stages(model: Any, at: str | Sequence[str | Tap] = "stages") -> list[Ta
     ----------
     model : str, nn.Module or Classifier
         The network; a name is loaded first.
-    at : "stages", "layers", or a list of names, paths or taps
+    at : "stages", "layers", "gates", or a list of names, paths or taps
         ``"stages"``: the last map at each stride. ``"layers"``: every convolution with its
-        normalisation, activation and pooling, where each is read before the next begins. A
-        list gives exactly the taps named: stages, layers (``"conv3_2"``, ``"conv3_2:act"``)
-        or module paths (one tap for each time the module runs).
+        normalisation, activation and pooling, where each is read before the next begins.
+        ``"gates"``: the factors by which squeeze-and-excitation scales channels, between 0 and
+        1, one place each. A list gives exactly the taps named: stages, layers (``"conv3_2"``,
+        ``"conv3_2:act"``) or module paths (one tap for each time the module runs).
 
     Returns
     -------
@@ -194,6 +195,8 @@ def find_stages(model: Any, at: str | Sequence[str | Tap] = "stages") -> list[Ta
         return _stages(module, size)
     if at == "layers":
         return _layers(module, size)
+    if at == "gates":
+        return _gates(module, size)
     if isinstance(at, str):
         at = [at]
     return _named(model, module, size, at)
@@ -312,6 +315,20 @@ def _layers(module: nn.Module, size: tuple[int, int]) -> list[Tap]:
     for names in (function(module, found) for function in FAMILIES.values()):
         if names is not None:
             return [replace(tap, name=names[tap.module]) for tap in found if tap.module in names]
+    return found
+
+
+def _gates(module: nn.Module, size: tuple[int, int]) -> list[Tap]:
+    """Sigmoids of one place: what a map is multiplied by, named after what holds them."""
+    found, stride = [], 1
+    for call in trace(module, size):
+        if call.is_map:
+            stride = call.stride
+        elif call.leaf and len(call.after) == 4 and "sigmoid" in type(call.module).__name__.lower():
+            owner = call.path.rpartition(".")[0] or call.path
+            found.append(Tap(owner, call.path, "gate", stride, call.channels, call.number))
+    if not found:
+        raise InputError(f"{type(module).__name__} has no gates (squeeze-and-excitation)")
     return found
 
 

@@ -37,7 +37,7 @@ def test_maps_are_what_plain_autograd_gives(model, tap, photos):
     # the network goes on with a copy, so that what works in place leaves the output alone
     net.get_submodule(where.module).register_forward_hook(
         lambda *given: kept.append(given[2]) or given[2].clone()
-    )  # noqa: E501
+    )
     expected = 0
     for image in inputs.split(1):
         pixels = image.clone().requires_grad_()
@@ -102,9 +102,10 @@ def test_convolutions_of_ones_have_a_closed_form(depth):
 def test_effective_size():
     square = np.zeros((20, 30))
     square[4:11, 3:10] = 0.5
-    assert effective_size(square) == 7
+    # 46.8 of 49 equal pixels hold 95.45 %
+    assert effective_size(square) == math.sqrt(47)
     square[15, 15] = 1e-3
-    assert effective_size(square) == 7
+    assert effective_size(square) == math.sqrt(47)
     point = np.zeros((5, 5))
     point[2, 2] = 3
     assert effective_size(point) == 1

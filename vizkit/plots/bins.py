@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from vizkit.errors import InputError
+
 # scales that differ by more do not fit a linear axis
 _LINEAR = 30.0
 _CELLS = 160
-_TICKS = 0.14
+# room that the label of a tick takes, as a share of the axis
+_ROOM = {"x": 0.14, "y": 0.09}
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +36,19 @@ class Bins:
 
     @classmethod
     def of(cls, rows: pd.DataFrame) -> Bins:
-        """Take columns low, high and count, in any order."""
+        """Take columns low, high and count, in any order.
+
+        Raises
+        ------
+        InputError
+            If there are bins of NaN or infinity.
+        """
         ordered = rows.sort_values(["low", "high"])
         low, high, count = (
             ordered[name].to_numpy(dtype=np.float64) for name in ("low", "high", "count")
         )
+        if not np.isfinite([low, high]).all():
+            raise InputError("cannot draw NaN or infinity: the values are not finite")
         return cls(low, high, count)
 
     @property
@@ -129,13 +140,14 @@ class Axis:
             ends = [self.width * float(np.sinh(end)) for end in ends]
             getattr(axes, f"set_{which}scale")("asinh", linear_width=self.width)
             axis = getattr(axes, f"{which}axis")
-            axis.set_ticks(self._ticks(), [f"{tick:g}" for tick in self._ticks()])
+            ticks = self._ticks(_ROOM[which])
+            axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
             axis.set_ticks([], minor=True)
         getattr(axes, f"set_{which}lim")(*ends)
 
-    def _ticks(self) -> list[float]:
+    def _ticks(self, share: float) -> list[float]:
         """Zero, powers of ten and between them threes, far enough apart for their labels."""
-        room = _TICKS * (self._paper(self.high) - self._paper(self.low))
+        room = share * (self._paper(self.high) - self._paper(self.low))
         largest = int(np.floor(np.log10(max(-self.low, self.high))))
         found = [0.0]
         for first in (1, 3):

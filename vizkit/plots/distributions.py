@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -28,6 +28,8 @@ _MOST_COLUMNS = 4
 # the share of a ridge's values that may lie beyond either end of its axis
 _TAIL = 0.005
 _HEIGHT = 0.88
+# letters of a layer's name where it stands beside its row
+_LONGEST = 34
 
 
 def plot_distributions(
@@ -102,9 +104,10 @@ class _Content:
         wanted = [role] if role else roles if by_stage or not usual else usual
         kept = rows[rows["role"].isin(wanted)]
         keys = ["model", "stride", "layer", "role"]
+        groups: Any = kept.groupby(keys, sort=False)
         bins = {
             (model, (int(stride), layer), name): Bins.of(own)
-            for (model, stride, layer, name), own in kept.groupby(keys, sort=False)
+            for (model, stride, layer, name), own in groups
         }
         return cls(bins, by_stage, Axis.for_all(list(bins.values()), _TAIL))
 
@@ -138,8 +141,8 @@ class _Content:
     def most_places(self) -> int:
         return max(len(self.places(model)) for model in self.models)
 
-    def labels(self, places: Sequence[series.Place]) -> list[str]:
-        return [str(s) if self.by_stage else style.shortened(name, 24) for s, name in places]
+    def labels(self, places: Sequence[series.Place], most: int = 24) -> list[str]:
+        return [str(s) if self.by_stage else style.shortened(name, most) for s, name in places]
 
     def table(self) -> pd.DataFrame:
         rows = [
@@ -162,8 +165,7 @@ def _bands(content: _Content, look: Theme, figsize: tuple[float, float] | None) 
     size = figsize or (max(4.4, width * columns), (2.7 if content.by_stage else 3.5) * lines + 0.7)
     figure = style.picture(look, size)
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
-    ends = [(b.quantile(0.05), b.quantile(0.95)) for b in content.bins.values()]
-    axis = Axis(min(0.0, *(e[0] for e in ends)), max(e[1] for e in ends), content.axis.width)
+    axis = Axis.for_all(list(content.bins.values()), min(QUANTILES.values()))
     for axes, (model, role) in zip(grid.ravel(), panels, strict=False):
         words = "" if role == "*" else f"\n{ROLES.get(role, role)}"
         axes.set_title(f"{style.shortened(model, 30)}{words}")
@@ -186,7 +188,9 @@ def _quantiles(axes: Axes, content: _Content, model: str, role: str, look: Theme
     places = content.places(model)
     found = content.of_role(model, role)
     if not found:
-        axes.text(0.5, 0.5, "has none", ha="center", transform=axes.transAxes, alpha=0.7)
+        axes.text(
+            0.5, 0.7, "has none", ha="center", transform=axes.transAxes, backgroundcolor=look.paper
+        )
     x = [places.index(place) for place, _ in found]
     lowest, lower, middle, upper, highest = (
         [bins.quantile(share) for _, bins in found] for share in QUANTILES.values()
@@ -207,7 +211,8 @@ def _ridges(content: _Content, look: Theme, figsize: tuple[float, float] | None)
     models = content.models
     columns = min(_MOST_COLUMNS, len(models))
     lines = math.ceil(len(models) / columns)
-    names = max(len(label) for model in models for label in content.labels(content.places(model)))
+    every = [place for model in models for place in content.places(model)]
+    names = max(len(label) for label in content.labels(every, _LONGEST))
     size = ((2.9 + 0.06 * names) * columns, (0.46 * content.most_places + 0.8) * lines + 0.8)
     figure = style.picture(look, figsize or (max(5.0, size[0]), size[1]))
     grid = figure.subplots(lines, columns, squeeze=False)
@@ -232,7 +237,7 @@ def _column(axes: Axes, content: _Content, model: str, look: Theme) -> None:
     right = axes.get_yaxis_transform()
     axes.text(1.02, 0.9, "exactly 0", transform=right, fontsize=7.5, va="bottom")
     axes.axvline(0, color=look.ink, linewidth=0.5, alpha=0.5, zorder=0)
-    axes.set_yticks([-row for row in range(len(places))], content.labels(places))
+    axes.set_yticks([-row for row in range(len(places))], content.labels(places, _LONGEST))
     axes.set_ylabel("stride of the stage" if content.by_stage else "")
     axes.set_ylim(-len(places) + 0.9, 1.0)
     axes.set_xlabel("activation")
@@ -257,7 +262,7 @@ def _ridge(
     top = max((each.max() for _, each in shares), default=0.0) or 1.0
     for colour, each in shares:
         heights = base + _HEIGHT * each / top
-        options = {"baseline": base, "color": colour}
+        options: dict[str, Any] = {"baseline": base, "color": colour}
         opacity = 0.25 if overlaid else 0.55
         axes.stairs(heights, edges, fill=True, alpha=opacity, linewidth=0, **options)
         axes.stairs(heights, edges, linewidth=0.9, **options)

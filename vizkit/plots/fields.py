@@ -20,6 +20,10 @@ _GREY = (0.299, 0.587, 0.114)
 # a field that takes less than this share of the input is drawn larger in a corner
 _SMALL = 0.2
 _INSET = 0.44
+# inches
+_CELL = 2.0
+_TITLE = 0.62
+_LEAST_WIDTH = 5.0
 
 _Box = tuple[float, float, float, float]
 
@@ -57,18 +61,24 @@ def plot_receptive_fields(
     columns = sorted(set(taps["column"]))
     models = list(fields.seen)
     with style.drawing(look):
-        size = figsize or (2.0 * len(columns) + 0.5, 2.65 * len(models) + 0.6)
-        figure = style.picture(look, size)
+        note = _footnote(fields)
+        width = max(_LEAST_WIDTH, _CELL * len(columns) + 0.5)
+        shapes = [seen.pixels.shape[1] / seen.pixels.shape[2] for seen in fields.seen.values()]
+        cell = (width - 0.5) / len(columns)
+        height = sum(cell * shape + _TITLE for shape in shapes) + style.note_height(note, width)
+        figure = style.picture(look, figsize or (width, height))
         grid = figure.subplots(len(models), len(columns), squeeze=False)
         for model, row in zip(models, grid, strict=True):
             for column, axes in zip(columns, row, strict=True):
+                # at the top of its cell, or the layout would count the room above for the title
+                axes.set_anchor("N")
                 own = taps[(taps["model"] == model) & (taps["column"] == column)]
                 if own.empty:
                     style.empty_cell(axes, look, f"no stride {column[0]}\nin this model")
                 else:
                     _panel(axes, fields, own.iloc[0], look)
             row[0].set_ylabel(style.shortened(model, 24), fontsize=8.5, fontweight="bold")
-        style.footnote(figure, _footnote(fields))
+        style.footnote(figure, note)
         figure.table = fields.frame
     return figure
 
@@ -171,7 +181,7 @@ def _title(tap: pd.Series) -> str:
 def _footnote(fields: ReceptiveFields) -> str:
     words = (
         "Solid: theoretical field of the central place, where it lies in the input. Heat: "
-        f"square root of the mean absolute gradient over {fields.images} photos, over one "
+        f"square root of the mean absolute gradient over {fields.images} photo(s), over one "
         "of them. Dotted: square of the effective size, the smallest set of pixels with 95.45 % "
         "of the gradient in the field."
     )

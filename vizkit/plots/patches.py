@@ -70,7 +70,9 @@ def plot_patches(
     heights = [_HEADING + tile * _height(patches, group, lines) for group in layers]
     with style.drawing(look):
         width = 0.3 + len(models) * max(_LEAST_WIDTH, across * tile * (1 + _GAP) + 0.45)
-        figure = style.picture(look, figsize or (width, sum(heights) + 0.6))
+        note = _footnote(patches, len(models))
+        size = figsize or (width, sum(heights) + style.note_height(note, width) + 0.1)
+        figure = style.picture(look, size)
         panels = style.blocks(figure, heights)
         for panel, group in zip(panels, layers, strict=True):
             # titles of subfigures keep their room beside axes of fixed shape, others may not
@@ -83,7 +85,7 @@ def plot_patches(
                 else:
                     side.suptitle(_title(own.iloc[0]), fontsize=8.5, x=0.01, ha="left")
                     _gallery(side.subplots(), patches, own.iloc[0], across, look)
-        style.footnote(figure, _footnote(patches, len(models)))
+        style.footnote(figure, note)
         figure.table = patches.frame
     return figure
 
@@ -180,7 +182,7 @@ def _size(tap: pd.Series, prefix: str = "") -> str:
 def _footnote(patches: Patches, models: int) -> str:
     words = (
         f"What the network saw at the place of a channel's greatest activation (the number below) "
-        f"in a photo, from the best of {patches.images} photos; at most one patch a photo. Empty "
+        f"in a photo, from the best of {patches.images} photo(s); at most one patch a photo. Empty "
         "margins lay beyond the border of the input."
     )
     if not all(_fits(tap) for _, tap in patches.fields.iterrows()):

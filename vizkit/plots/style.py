@@ -231,8 +231,16 @@ def shortened(name: str, most: int = 22) -> str:
     return f"{name[:half]}…{name[-half:]}"
 
 
+def note_height(text: str, width: float) -> float:
+    """Inches that a footnote needs below a figure of some width, in inches."""
+    return 0.1 + 0.15 * (1 + _wrapped(text, width).count("\n"))
+
+
 def footnote(figure: Figure | SubFigure, text: str) -> None:
     """Print what a reader must know to read the colours, below the figure."""
-    width = figure.figure.get_figwidth()
-    lines = textwrap.fill(text, max(30, round(_LETTERS_PER_INCH * width)))
+    lines = _wrapped(text, figure.figure.get_figwidth())
     figure.supxlabel(lines, fontsize=8, x=0.01, ha="left", alpha=0.8)
+
+
+def _wrapped(text: str, width: float) -> str:
+    return textwrap.fill(text, max(30, round(_LETTERS_PER_INCH * width)))

@@ -23,7 +23,8 @@ class Tap:
         Dotted path of the module whose output is read.
     role : str
         ``"conv"`` (before normalisation), ``"norm"`` (after it, before the activation),
-        ``"act"`` (after the activation), ``"pool"`` or ``"block"``.
+        ``"act"`` (after the activation), ``"pool"``, ``"gate"`` (factors of the channels) or
+        ``"block"``.
     stride : int
         Input pixels per step of the map.
     channels : int

@@ -2,7 +2,7 @@
 
 # importing registers, in the order in which tables show them
 # isort: off
-from vizkit.statistics import moments, values, distribution, places  # noqa: F401
+from vizkit.statistics import moments, values, distribution, entropy  # noqa: F401
 from vizkit.statistics import covariance, selectivity, normalisation, gradients  # noqa: F401
 
 # isort: on

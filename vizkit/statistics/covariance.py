@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vizkit.statistics.registry import Accumulator, Site, statistic
-from vizkit.statistics.sample import Sample
+from vizkit.statistics.sample import STILL, Sample
 
 
 @statistic(
@@ -37,13 +37,15 @@ class Covariance(Accumulator):
         """Count the maps of some images."""
         values = sample.sampled
         number = values.shape[0] * values.shape[2]
-        means = sample.exact(values.sum(dim=-1)).sum(dim=0) / number
-        away = values - means.to(values)[:, None]
-        products = torch.zeros(len(means), len(means), dtype=values.dtype, device=values.device)
+        middles = (sample.exact(values.sum(dim=-1)).sum(dim=0) / number).to(values)
+        away = values - middles[:, None]
+        products = values.new_zeros(len(middles), len(middles))
         for each in away:
             products.addmm_(each, each.mT)
         missed = sample.exact(away.sum(dim=-1)).sum(dim=0)
         own = sample.exact(products) - torch.outer(missed, missed) / number
+        # the rounded mean is not quite the mean
+        means = sample.exact(middles) + missed / number
         self._join(torch.full_like(self.count, float(number)), means, own)
 
     def merge(self, other: Self) -> None:
@@ -53,7 +55,7 @@ class Covariance(Accumulator):
     def channels(self) -> dict[str, Tensor]:
         """Each statistic per channel: (C,), float64."""
         spread = self.products.diagonal().clamp(min=0).sqrt()
-        still = spread <= 1e-9 * spread.max()
+        still = spread <= STILL * (spread.max() + self.count.sqrt() * self.means.abs())
         scale = spread.masked_fill(still, torch.inf)
         correlations = (self.products / scale / scale[:, None]).abs().fill_diagonal_(0)
         largest = correlations.amax(dim=1).clamp(max=1)
@@ -66,6 +68,9 @@ class Covariance(Accumulator):
         if trace <= 0:
             nothing = {"effective_rank": 0.0, "participation_ratio": 0.0}
             return {**nothing, "redundancy": redundancy}
+        if not torch.isfinite(self.products).all():
+            unknown = {"effective_rank": torch.nan, "participation_ratio": torch.nan}
+            return {**unknown, "redundancy": redundancy}
         shares = torch.linalg.eigvalsh(self.products / trace).clamp(min=0)
         return {
             "effective_rank": torch.special.entr(shares).sum().exp().item(),
@@ -77,7 +82,8 @@ class Covariance(Accumulator):
         total = self.count + count
         shift = means - self.means
         share = count / total.clamp(min=1)
-        between = torch.outer(shift, shift) * (self.count * share)
-        self.products = self.products + products + between
+        between = shift * (self.count * share).sqrt()
+        # in place: this is the one sum that is large
+        self.products.add_(products).addr_(between, between)
         self.means = self.means + shift * share
         self.count = total

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vizkit.statistics.registry import Accumulator, Site, statistic
-from vizkit.statistics.sample import Sample
+from vizkit.statistics.sample import STILL, Sample
 
 QUANTILES = {
     "q01": 0.01, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "q99": 0.99,
@@ -47,11 +47,9 @@ class Shape(Accumulator):
         away = values - mean.to(values)[:, None]
         square = away * away
         powers = [away, square, square * away, square * square]
-        first, *others = (sample.exact(each.sum(dim=-1)).sum(dim=0) for each in powers)
-        parts = [torch.full_like(mean, float(number)), mean, *others]
-        # the rounded mean is not quite the mean
-        parts[2] = parts[2] - first.square() / number
-        self.sums = _joined(self.sums, torch.stack(parts))
+        sums = [sample.exact(each.sum(dim=-1)).sum(dim=0) for each in powers]
+        count = torch.full_like(mean, float(number))
+        self.sums = _joined(self.sums, _centred(count, sample.exact(mean.to(values)), sums))
 
     def merge(self, other: Self) -> None:
         """Count what another accumulator counted."""
@@ -141,9 +139,24 @@ class Histogram(Accumulator):
         return low[filled], high[filled], ordered[filled]
 
 
+def _centred(count: Tensor, middle: Tensor, sums: list[Tensor]) -> Tensor:
+    """Turn power sums about a value near the mean into those about the mean: (5, C)."""
+    first, second, third, fourth = sums
+    d = first / count
+    return torch.stack([
+        count,
+        middle + d,
+        second - d * first,
+        third - 3 * d * second + 2 * d.square() * first,
+        fourth - 4 * d * third + 6 * d.square() * second - 3 * d**3 * first,
+    ])  # fmt: skip
+
+
 def _standardised(sums: Tensor) -> dict[str, Tensor]:
-    count, _, second, third, fourth = sums
-    spread = (second / count).masked_fill(second == 0, torch.nan)
+    count, mean, second, third, fourth = sums
+    variance = second / count
+    # below what float32 can tell from a constant
+    spread = variance.masked_fill(variance.sqrt() <= STILL * mean.abs(), torch.nan)
     return {
         "skew": third / count / spread.pow(1.5),
         "kurtosis": fourth / count / spread.square() - 3,

@@ -32,7 +32,9 @@ class GradientNorm(Accumulator):
         """Count the gradients of some images."""
         if sample.gradients is None:
             raise ValueError("a sample without gradients")
-        norms = sample.exact(torch.linalg.vector_norm(sample.gradients, dim=(-2, -1)))
+        short = sample.gradients.dtype in {torch.bfloat16, torch.float16}
+        gradients = sample.gradients.float() if short else sample.gradients
+        norms = sample.exact(torch.linalg.vector_norm(gradients, dim=(-2, -1)))
         self.images = self.images + len(norms)
         self.norms = self.norms + norms.sum(dim=0)
         self.total = self.total + torch.linalg.vector_norm(norms, dim=1).sum()

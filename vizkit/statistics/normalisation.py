@@ -59,5 +59,6 @@ class BatchNormalisation(Moments):
         """Each statistic of the whole tap."""
         found = self.channels()
         means = {name: found[name].mean().item() for name in ("gamma", "beta")}
-        medians = {n: found[n].nanmedian().item() for n in ("mean_drift", "variance_ratio")}
+        # torch's nanmedian would take the lower of the two in the middle
+        medians = {n: found[n].nanquantile(0.5).item() for n in ("mean_drift", "variance_ratio")}
         return means | medians

@@ -249,7 +249,8 @@ def _crops(
 ) -> tuple[np.ndarray, ...]:
     """Cut the patches from what the networks saw, and write their places in the photos."""
     crops: list[np.ndarray] = [np.empty(0)] * len(frame)
-    for number, rows in frame.groupby("image"):
+    photos = frame.groupby("image")
+    for number, rows in tqdm(photos, desc="crops", unit="image", disable=len(photos) < 20):
         photo = images.photos[int(str(number))]
         if photo.tensor is None:
             photo = Photo(photo.name, image=photo.rgb)

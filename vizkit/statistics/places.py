@@ -74,9 +74,13 @@ def windows(module: nn.Module, taps: Sequence[Tap], size: tuple[int, int]) -> di
     """
     # some networks do not run on the meta device: where they do, tracing tells
     device = trace(module, size, exact=True)[-1].device
-    vertical, horizontal = (fields(module, size, device, axis) for axis in (HEIGHT, WIDTH))
-    keys = {tap: (tap.module, tap.call) for tap in taps}
-    return {tap: Window(vertical.get(key), horizontal.get(key), size) for tap, key in keys.items()}
+    axes = [fields(module, size, device, axis) for axis in (HEIGHT, WIDTH)]
+
+    def known(tap: Tap, found: dict[tuple[str, int], Field]) -> Field | None:
+        # a gate depends on the whole map before it, whatever its own operators look at
+        return None if tap.role == "gate" else found.get((tap.module, tap.call))
+
+    return {tap: Window(known(tap, axes[0]), known(tap, axes[1]), size) for tap in taps}
 
 
 def columns_of(classifier: Classifier, tap: Tap) -> dict[str, Any]:

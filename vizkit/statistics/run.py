@@ -91,13 +91,8 @@ def describe(
         If a statistic or tap is unknown, a statistic asked for by name exists nowhere here, no
         image can be read, or the sums in ``out`` are of another run.
     """
-    if places is not None:
-        whole("places", places)
-    classifiers = as_classifiers(models)
-    photos = as_images(images)
-    plan = _plan(classifiers, photos, statistics, at)
+    run = prepared(models, images, statistics, at, places=places, batch_size=batch_size)
     folder = _folder(out, resume)
-    run = _Run(classifiers, photos, plan, places, batch_size)
     if folder is not None:
         run.keep_in(folder, resume)
     run.go(workers)
@@ -105,6 +100,41 @@ def describe(
     if folder is not None:
         run.finish(folder, found)
     return found
+
+
+def prepared(
+    models: Any,
+    images: object,
+    statistics: str | Sequence[str] | None = None,
+    at: str | Sequence[str | Tap] = "stages",
+    *,
+    places: int | None = PLACES,
+    batch_size: int = BATCH_SIZE,
+) -> Run:
+    """Get everything ready to count, without looking at an image.
+
+    Parameters
+    ----------
+    models, images, statistics, at, places, batch_size
+        As for `describe`.
+
+    Returns
+    -------
+    Run
+        With empty sums.
+
+    Raises
+    ------
+    InputError
+        As `describe` does.
+    """
+    if places is not None:
+        whole("places", places)
+    whole("batch_size", batch_size)
+    classifiers = as_classifiers(models)
+    photos = as_images(images)
+    plan = _plan(classifiers, photos, statistics, at)
+    return Run(classifiers, photos, plan, places, batch_size)
 
 
 @dataclass(frozen=True)
@@ -204,8 +234,18 @@ def _folder(out: str | Path | None, resume: bool) -> Path | None:
 
 
 @dataclass
-class _Run:
-    """Sums of all networks while images go by."""
+class Run:
+    """Sums of all networks while images go by.
+
+    Attributes
+    ----------
+    done : int
+        Batches counted by this process.
+    counted : int
+        Images counted by this process.
+    failed : dict of str to str
+        Files that could not be read, and why.
+    """
 
     classifiers: list[Classifier]
     images: Images
@@ -220,7 +260,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.rank, self.world = distributed.place()
-        total = -(-len(self.images) // self.batch_size) if self.batch_size > 0 else 0
+        total = -(-len(self.images) // self.batch_size)
         # every process takes each world-th batch
         self.batches = range(self.rank, total, self.world)
         self.targets = [_targets_of(each, self.plan) for each in self.classifiers]

@@ -11,8 +11,14 @@ import torch
 from torch import Tensor
 
 # sampled places of an image's map; few enough to be nearly free
-PLACES = 196
+PLACES = 100
 _SEED = 4
+# places summed in one go
+_SHORT = 1024
+# squared mean over variance, from where on sums of squares about zero lose too many digits
+_FAR = 9.0
+# a standard deviation of this share of the mean is that of a constant, rounded
+STILL = 1e-9
 CPU = torch.device("cpu")
 
 
@@ -56,22 +62,25 @@ class Sample:
     @cached_property
     def means(self) -> Tensor:
         """Mean over places, (N, C), float64."""
-        return self.exact(rows(self.values)) / self.area
+        return self.exact(_rows(self.values).sum(dim=-1)).sum(dim=-1) / self.area
 
     @cached_property
     def squares(self) -> Tensor:
         """Sum of squared deviations from each map's own mean, (N, C), float64."""
-        # one image's worth of memory, used again and again, is much faster than a batch's
-        scratch = torch.empty_like(self.values[0])
-        middles = self.means.to(self.values)[:, :, None, None]
-        parts = [
-            torch.linalg.vector_norm(torch.sub(value, middle, out=scratch), dim=-1)
-            for value, middle in zip(self.values, middles, strict=True)
-        ]
-        about = self.exact(torch.stack(parts)).square().sum(dim=-1)
-        # the rounded mean is not quite the mean
-        missed = self.means - self.exact(middles[:, :, 0, 0])
-        return (about - self.area * missed.square()).clamp(min=0)
+        if self.maps.device.type != "cpu":
+            return self._about_means(self.values, self.means)
+        # sums about zero are cheaper; they lose digits where a mean is far from it
+        sums = self.area * self.means.square()
+        squares = (self._norms(self.values) - sums).clamp(min=0)
+        far = (sums > _FAR * squares).any(dim=0) & (sums > 0).any(dim=0)
+        if far.any():
+            squares[:, far] = self._about_means(self.values[:, far], self.means[:, far])
+        return squares
+
+    @cached_property
+    def lows(self) -> Tensor:
+        """Smallest value of each map, (N, C), float64."""
+        return self.exact(self.maps.amin(dim=(-2, -1)))
 
     @cached_property
     def peaks(self) -> Tensor:
@@ -93,14 +102,27 @@ class Sample:
         """Go on in float64 where sums are kept."""
         return tensor.to(self.device).double()
 
+    def _about_means(self, values: Tensor, means: Tensor) -> Tensor:
+        """Sum of squared deviations from means, (N, C), float64."""
+        # one image's worth of memory, used again and again, is much faster than a batch's
+        scratch = torch.empty_like(values[0])
+        middles = means.to(values)[:, :, None, None]
+        parts = [
+            self._norms(torch.sub(value, middle, out=scratch))
+            for value, middle in zip(values, middles, strict=True)
+        ]
+        # the rounded mean is not quite the mean
+        missed = means - self.exact(middles[:, :, 0, 0])
+        return (torch.stack(parts) - self.area * missed.square()).clamp(min=0)
 
-def rows(maps: Tensor) -> Tensor:
-    """Sum over places: rows in float32, what they give in float64."""
-    short = maps.sum(dim=-1)
-    # not every accelerator knows float64
-    if short.device.type == "mps":
-        short = short.cpu()
-    return short.double().sum(dim=-1)
+    def _norms(self, maps: Tensor) -> Tensor:
+        """Sum of squares over places, float64."""
+        return self.exact(torch.linalg.vector_norm(_rows(maps), dim=-1)).square().sum(dim=-1)
+
+
+def _rows(maps: Tensor) -> Tensor:
+    """Cut maps into rows short enough to be summed in their own precision: (..., R, W)."""
+    return maps if maps.shape[-1] * maps.shape[-2] > _SHORT else maps.flatten(-2).unsqueeze(-2)
 
 
 @lru_cache(maxsize=4096)

@@ -18,7 +18,8 @@ class ClassSelectivity(Accumulator):
     (a - b) / (a + b), with a the greatest mean response to a class and b the mean of its mean
     responses to the other classes; the response to an image is the mean over places, at least 0.
     Morcos et al., "On the importance of single directions for generalization", ICLR 2018. NaN for
-    a channel that never responds; the whole tap's is the mean over the others.
+    a channel that never responds, and where photos of one class only could be read; the whole tap's
+    is the mean over the others.
     """
 
     @classmethod
@@ -49,8 +50,10 @@ class ClassSelectivity(Accumulator):
         """Each statistic per channel: (C,), float64."""
         seen = self.images > 0
         means = self.responses[seen] / self.images[seen, None]
+        if len(means) < 2:
+            return {"class_selectivity": torch.full_like(self.responses[0], torch.nan)}
         greatest = means.amax(dim=0)
-        others = (means.sum(dim=0) - greatest) / max(len(means) - 1, 1)
+        others = (means.sum(dim=0) - greatest) / (len(means) - 1)
         return {"class_selectivity": (greatest - others) / (greatest + others)}
 
     def whole(self) -> dict[str, float]:
