@@ -95,6 +95,7 @@ def test_attribute_writes_a_picture(photo, tmp_path):
         (["attribute", "{photo}", "--methods", "gradcam"], "did you mean 'grad_cam'"),
         (["attribute", "{photo}", "--target", "churhc"], "did you mean 'church'"),
         (["evaluate", "missing"], "no such folder"),
+        (["probe", "missing"], "no such image: missing"),
         (["train", "missing", "-o", "run", "--phases", "64"], "unknown phases '64'"),
         (["lab", "missing"], "no such folder"),
         (["report", "--scale", "pannel"], "did you mean 'panel'"),

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from vizkit.errors import InputError, unknown
-from vizkit.forward import captured_batches
+from vizkit.forward import recorded
 from vizkit.images import EXTENSIONS, Images, Photo
 from vizkit.models import Classifier, as_classifiers, imagenet_classes
+from vizkit.streaming import stream
 
 BATCH_SIZE = 64
 Z_95 = 1.959963984540054
@@ -54,10 +55,12 @@ def evaluate(
     """
     root = Path(folder).expanduser()
     photos = labelled(root)
+    classifiers = as_classifiers(model)
+    folders = sorted({label for _, label in photos})
+    wanted = [folder_indices(classifier, folders) for classifier in classifiers]
+    tables, failed = _hits(classifiers, photos, wanted)
     rows = []
-    for classifier in as_classifiers(model):
-        wanted = folder_indices(classifier, sorted({label for _, label in photos}))
-        hits, failed = _hits(classifier, photos, wanted)
+    for classifier, hits in zip(classifiers, tables, strict=True):
         frame = pd.DataFrame(hits, columns=["class", "top1", "top5"])
         groups = frame.groupby("class", sort=False) if by_class else [("all", frame)]
         rows += [_row(classifier, str(name), group, failed) for name, group in groups]
@@ -110,19 +113,20 @@ def _row(classifier: Classifier, name: str, hits: pd.DataFrame, failed: int) -> 
 
 
 def _hits(
-    classifier: Classifier, photos: list[tuple[Path, str]], wanted: dict[str, int]
-) -> tuple[list[tuple[str, float, float]], int]:
-    """Whether each photo's class is the first, and among the first five, of the network's."""
-    hits: list[tuple[str, float, float]] = []
+    classifiers: list[Classifier], photos: list[tuple[Path, str]], wanted: list[dict[str, int]]
+) -> tuple[list[list[tuple[str, float, float]]], int]:
+    """Whether each photo's class is the first, and among the first five, of each network's."""
+    hits: list[list[tuple[str, float, float]]] = [[] for _ in classifiers]
+    images = Images(tuple(Photo(path.name, path=path) for path, _ in photos))
     failed = 0
-    with tqdm(total=len(photos), desc=classifier.name, unit="image") as bar:
-        for start in range(0, len(photos), BATCH_SIZE):
-            batch = photos[start : start + BATCH_SIZE]
-            readable, labels = _read(batch)
-            failed += len(batch) - len(labels)
-            for maps in captured_batches(classifier, readable, (), BATCH_SIZE):
-                targets = torch.tensor([wanted[label] for label in labels])
-                hits += zip(labels, *_ranks(maps.logits.float().cpu(), targets), strict=True)
+    with tqdm(total=len(photos), desc="evaluation", unit="image") as bar:
+        for batch in stream(classifiers, images, size=BATCH_SIZE):
+            failed += len(batch.failed)
+            labels = [photos[position][1] for position in batch.positions]
+            for n, classifier in enumerate(classifiers if labels else ()):
+                with recorded(classifier.module, (), batch.inputs[n]) as (_, logits):
+                    targets = torch.tensor([wanted[n][label] for label in labels])
+                    hits[n] += zip(labels, *_ranks(logits.float().cpu(), targets), strict=True)
             bar.update(len(batch))
     return hits, failed
 
@@ -133,17 +137,6 @@ def _ranks(logits: Tensor, targets: Tensor) -> tuple[list[float], list[float]]:
     first = right[:, 0].float().tolist()
     among = right.any(dim=1).float().tolist()
     return first, among if logits.shape[1] > 5 else [math.nan] * len(first)
-
-
-def _read(batch: list[tuple[Path, str]]) -> tuple[Images, list[str]]:
-    photos, labels = [], []
-    for path, label in batch:
-        try:
-            photos.append(Photo(path.name, image=Photo(path.name, path=path).rgb))
-        except InputError:
-            continue
-        labels.append(label)
-    return Images(tuple(photos)), labels
 
 
 def labelled(root: Path) -> list[tuple[Path, str]]:

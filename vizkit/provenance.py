@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from vizkit.images import Images, Photo
 from vizkit.models import Classifier
@@ -30,7 +32,7 @@ def write_manifest(
     Parameters
     ----------
     folder : Path
-        Every file in it is listed with its hash.
+        Every file in it is listed with its hash, but for hidden ones.
     what : str
         What made it.
     options : dict
@@ -56,7 +58,7 @@ def write_manifest(
                 "name": each.name,
                 "source": each.source,
                 "sha256": weights_hash(each.module),
-                "transform": str(each.transform),
+                "transform": transform_words(each.transform),
                 "device": str(each.device),
             }
             for each in classifiers
@@ -65,7 +67,7 @@ def write_manifest(
         "files": {
             path.relative_to(folder).as_posix(): file_hash(path)
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path != target
+            if path.is_file() and path != target and path.name[0] != "."
         },
     }
     partial = folder / ".manifest.json.partial"
@@ -89,7 +91,7 @@ def weights_hash(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(-1).numpy().tobytes())
+        digest.update(_bytes(tensor))
     return digest.hexdigest()
 
 
@@ -100,11 +102,21 @@ def photo_hash(photo: Photo) -> str:
             return file_hash(photo.path)
         except OSError:
             return ""
-    pixels = photo.rgb if photo.tensor is None else photo.tensor.detach().cpu().numpy()
-    return hashlib.sha256(pixels.tobytes()).hexdigest()
+    pixels = photo.rgb.tobytes() if photo.tensor is None else _bytes(photo.tensor)
+    return hashlib.sha256(pixels).hexdigest()
+
+
+def transform_words(transform: object) -> str:
+    """Describe a transform by all that it is told, the same in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(transform))
 
 
 def file_hash(path: Path) -> str:
     """Hash a file: SHA-256, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    # NumPy does not know every type that torch does
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

@@ -285,6 +285,7 @@ def show_statistics(
     statistics: str | Sequence[str] | None = None,
     at: str | Sequence[str | Tap] = "stages",
     *,
+    role: str | None = None,
     theme: str = "light",
     figsize: tuple[float, float] | None = None,
 ) -> Picture:
@@ -297,9 +298,13 @@ def show_statistics(
     images : path, folder, PIL image, array, tensor, Images, or a list of these
         What the statistics are taken over.
     statistics : str or list of str, optional
-        Names as in `vizkit.describe`; by default mean, std, sparsity, dead and energy.
+        Names as in `vizkit.describe`, or ``"all"``; by default mean, std, sparsity, dead and
+        energy.
     at : "stages", "layers", or a list of names, paths or taps
         Where to read.
+    role : str, optional
+        ``"conv"``, ``"norm"`` or ``"act"`` of layers: before and after normalisation, and after
+        the activation; by default the last.
     theme : "light" or "dark"
         Colours of the figure.
     figsize : tuple of (float, float), optional
@@ -316,7 +321,7 @@ def show_statistics(
         If an image, statistic or option cannot be used.
     """
     found = describe(models, images, statistics, at)
-    return plot_statistics(found, statistics, theme=theme, figsize=figsize)
+    return plot_statistics(found, statistics, role=role, theme=theme, figsize=figsize)
 
 
 def show_top_patches(

@@ -184,17 +184,18 @@ class _Reader(Dataset[_Read]):
 
 def _stacked(photos: Sequence[Photo], transform: Any) -> Tensor:
     """Prepare photos: bytes where vizkit knows how to normalise them, else what comes out."""
-    tensors = [_one(photo, transform) for photo in photos]
+    as_bytes = isinstance(transform, Transform) and all(photo.tensor is None for photo in photos)
+    tensors = [_one(photo, transform, as_bytes) for photo in photos]
     shapes = {tuple(tensor.shape) for tensor in tensors}
     if len(shapes) > 1:
         raise InputError(f"inputs of one call must share one shape, not {sorted(shapes)}")
     return torch.stack(tensors) if tensors else torch.empty(0)
 
 
-def _one(photo: Photo, transform: Any) -> Tensor:
+def _one(photo: Photo, transform: Any, as_bytes: bool) -> Tensor:
     if photo.tensor is not None:
         return photo.tensor
-    if isinstance(transform, Transform):
+    if as_bytes:
         return torch.from_numpy(transform.view(photo.rgb))
     tensor = transform(photo.rgb)
     if not isinstance(tensor, Tensor) or tensor.ndim != 3 or tensor.shape[0] != 3:
@@ -205,7 +206,7 @@ def _one(photo: Photo, transform: Any) -> Tensor:
 
 def _to_network(pixels: Tensor, transform: Any, classifier: Classifier) -> Tensor:
     moved = pixels.detach().to(classifier.device, non_blocking=True)
-    if moved.dtype == torch.uint8:
+    if moved.dtype == torch.uint8 and isinstance(transform, Transform):
         moved = transform.normalize(moved)
     return moved.to(classifier.dtype)
 

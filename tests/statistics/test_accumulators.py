@@ -193,29 +193,15 @@ def variance_ratio(case):
 
 
 def spatial_entropy(case):
-    """By hand: every place is shared out among the cells that it overlaps."""
-    images, channels, height, width = case.exact.shape
-    rows, columns = min(height, 14), min(width, 14)
-    found = np.full((images, channels), np.nan)
-    for image, channel in np.ndindex(images, channels):
-        cells = np.zeros((rows, columns))
-        for row, column in np.ndindex(rows, columns):
-            for y, x in np.ndindex(height, width):
-                down = overlap(row * height / rows, (row + 1) * height / rows, y)
-                right = overlap(column * width / columns, (column + 1) * width / columns, x)
-                if down and right:
-                    value = abs(case.exact[image, channel, y, x])
-                    cells[row, column] += down * right * value
-        if cells.sum() > 0:
-            share = cells[cells > 0] / cells.sum()
-            found[image, channel] = -(share * np.log(share)).sum()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.nanmean(found, axis=0) / max(np.log(rows * columns), 1e-300)
-
-
-def overlap(start, stop, place):
-    return max(0.0, min(stop, place + 1) - max(start, place))
+    seen = np.abs(case.part(0, None).sampled.double().numpy())
+    found = [[] for _ in range(seen.shape[1])]
+    for image, channel in np.ndindex(seen.shape[:2]):
+        activity = seen[image, channel]
+        if activity.any():
+            share = activity[activity > 0] / activity.sum()
+            evenly = np.log(len(activity)) if len(activity) > 1 else 1
+            found[channel].append(-(share * np.log(share)).sum() / evenly)
+    return np.array([np.mean(values) if values else np.nan for values in found])
 
 
 def gradient_norms(case):
@@ -302,6 +288,8 @@ def rounding(name, case):
     scale = np.abs(case.exact).max(axis=(0, 2, 3))
     if name == "std":
         return 2e-7 * scale
+    if name == "mean_drift":
+        return 1e-7 * scale / np.abs(next(parameters(case))).clip(min=1e-6)
     if name in {"skew", "kurtosis", "class_selectivity", "lifetime_sparsity"}:
         return np.full_like(scale, 3e-6)
     return np.full_like(scale, 1e-9)
@@ -358,6 +346,7 @@ def test_it_equals_its_definition_on_sampled_places(cls):
 @pytest.mark.parametrize("layout", [torch.channels_last, "transposed", "expanded"], ids=str)
 def test_the_layout_in_memory_does_not_matter(cls, layout):
     case = a_case(cls, seed=7)
+    case.maps[:, 2] = 0.5
     if layout == "transposed":
         maps = case.maps.transpose(2, 3).contiguous().transpose(2, 3)
     elif layout == "expanded":
@@ -366,7 +355,7 @@ def test_the_layout_in_memory_does_not_matter(cls, layout):
     else:
         maps = case.maps.contiguous(memory_format=layout)
     other = replace(case, maps=maps)
-    assert_same(counted(cls, other, size=4), counted(cls, case, size=4), 1e-6)
+    assert_same(counted(cls, other, size=4), counted(cls, case, size=4), 1e-5)
 
 
 @every
@@ -466,7 +455,8 @@ def test_a_small_spread_about_a_large_mean_is_seen(cls):
     case = replace(case, maps=maps)
     for size in (1, 4):
         accumulator = counted(cls, case, size=size)
-        assert_defined(accumulator, case, 1e-5)
+        # float32 tells 1000 from its neighbours to 1/256 of the spread
+        assert_defined(accumulator, case, 1e-3 if cls is ACCUMULATORS["gamma"] else 1e-5)
     if cls is ACCUMULATORS["std"]:
         assert accumulator.channels()["std"][5] < 1e-7
 
@@ -488,9 +478,10 @@ def test_constant_maps(cls, value):
         "lifetime_sparsity": 0 if exact > 0 else np.nan,
     }  # fmt: skip
     for name in set(whole) & set(constants):
-        assert same(whole[name], constants[name], 1e-7, 1e-12), (name, whole[name])
+        floor = 1e-7 * abs(exact) if name == "std" else 1e-12
+        assert same(whole[name], constants[name], 3e-7, floor), (name, whole[name])
         if name in channels:
-            assert same(channels[name], constants[name], 1e-7, 1e-12), name
+            assert same(channels[name], constants[name], 3e-7, floor), name
     for name in set(whole) & set(QUANTILES):
         assert same(whole[name], exact, BIN, 0), name
 
@@ -667,7 +658,7 @@ def test_the_error_of_sampling_is_small(cls):
     sampled = counted(cls, replace(case, places=PLACES), size=8).whole()
     exact = counted(cls, replace(case, places=None), size=8).whole()
     limit = {"skew": 0.15, "kurtosis": 0.6, "effective_rank": 0.15, "participation_ratio": 0.15,
-             "redundancy": 0.03}  # fmt: skip
+             "redundancy": 0.03, "spatial_entropy": 0.12}  # fmt: skip
     for name, value in exact.items():
         close = limit.get(name, 0.03 if name in QUANTILES else 0)
         assert sampled[name] == pytest.approx(value, abs=close, nan_ok=True), name

@@ -149,6 +149,7 @@ def test_fields_that_are_not_square():
     lit = found.maps["Sequential"]["0:conv"] > 0
     assert lit[y0:y1, x0:x1].all()
     assert lit.sum() == 3 * 12
+    assert found.frame["outside"].item() == 0
 
 
 def test_batches_and_broken_files_do_not_matter(demo, photos, tmp_path):

@@ -205,6 +205,8 @@ def test_crops_are_what_the_network_saw_and_lie_in_the_photo(demo):
     for row, crop in zip(found.frame.itertuples(), found.crops, strict=True):
         view = demo.transform.view(photos[row.file])
         assert crop.dtype == np.uint8
+        # a view would keep the whole photo
+        assert crop.flags.owndata
         assert np.array_equal(crop, view[row.y0 : row.y1, row.x0 : row.x1])
         # the same part of the original, resized by Pillow alone
         box = [getattr(row, side) for side in PHOTO]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -34,9 +36,11 @@ def plot_statistics(
     statistics : StageStatistics
         Of stages (x is the stride) or layers (x is the layer).
     names : str or sequence of str, optional
-        Which statistics, one panel each; by default mean, std, sparsity, dead and energy.
+        Which statistics, one panel each, or ``"all"``; by default mean, std, sparsity, dead and
+        energy.
     role : str, optional
-        Which role to draw; by default all of a stage statistic, ``"act"`` of a layer one.
+        Which role to draw; by default all of a stage statistic, and of a layer one ``"act"``, or
+        the only role that has the statistic.
     theme : "light" or "dark"
         Colours of the figure.
     figsize : tuple of (float, float), optional
@@ -57,12 +61,12 @@ def plot_statistics(
     known = list(frame["statistic"].unique())
     default = [name for name in DEFAULT if name in known]
     wanted = [names] if isinstance(names, str) else list(names or default)
+    wanted = known if wanted == ["all"] else wanted
     for name in wanted:
         if name not in known:
             raise unknown("statistic", name, known)
     by_stage = bool(frame["layer"].str.fullmatch(r"stride\d+").all())
-    rows = _of_role(frame, role or (None if by_stage else "act"))
-    order = series.places_of(rows)
+    rows = {name: _rows_of(frame, name, role, by_stage) for name in wanted}
     with style.drawing(look):
         columns = min(3 if by_stage else 2, len(wanted))
         lines = math.ceil(len(wanted) / columns)
@@ -70,14 +74,15 @@ def plot_statistics(
         figure = style.picture(look, size)
         grid = figure.subplots(lines, columns, squeeze=False)
         for axes, name in zip(grid.ravel(), wanted, strict=False):
-            _panel(axes, rows[rows["statistic"] == name], order, by_stage, look)
-            axes.set_title(statistics.units.get(name, name), fontsize=9.5)
+            _panel(axes, rows[name], by_stage, look)
+            where = "" if by_stage else f" ({', '.join(rows[name]['role'].unique())})"
+            title = statistics.units.get(name, name) + where
+            axes.set_title(textwrap.fill(title, 46), fontsize=9.5)
         for axes in grid.ravel()[len(wanted) :]:
             axes.set_axis_off()
-        handles, labels = grid[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=min(6, len(labels)))
-        photos = "1 image" if statistics.images == 1 else f"{statistics.images} images"
-        style.footnote(figure, f"Over {photos}. {series.TWINS}")
+        handles, labels = _legend(list(grid.ravel()))
+        figure.legend(handles, labels, loc="outside upper left", ncols=min(5, len(labels)))
+        style.footnote(figure, _note(statistics, rows))
         figure.table = frame
     return figure
 
@@ -130,20 +135,22 @@ def _mark_sizes(axes: Axes, log: pd.DataFrame) -> None:
         )  # fmt: skip
 
 
-def _panel(
-    axes: Axes, rows: pd.DataFrame, order: list[tuple[int, str]], by_stage: bool, look: Theme
-) -> None:
+def _panel(axes: Axes, rows: pd.DataFrame, by_stage: bool, look: Theme) -> None:
+    order = series.places_of(rows)
     places = {layer: x for x, (_, layer) in enumerate(order)}
     models = list(rows["model"].unique())
     for model, group in rows.groupby("model", sort=False):
+        # a gap stays a gap: no line is drawn across a place without a value
         points = sorted(zip(group["layer"].map(places), group["value"], strict=True))
         line = series.line_of(str(model), models, look)
         axes.plot(*zip(*points, strict=True), label=str(model), **line)
-    values = rows["value"].to_numpy()
-    if values.min() > 0 and values.max() / values.min() > 100:
+    values = rows["value"].dropna().to_numpy()
+    if not len(values):
+        axes.text(0.5, 0.5, "no value anywhere", transform=axes.transAxes, ha="center")
+    elif values.min() > 0 and values.max() / values.min() > 100:
         axes.set_yscale("log")
     elif values.min() >= 0:
-        top = max(values.max() * 1.08, 1e-3)
+        top = values.max() * 1.08 or 1.0
         axes.set_ylim(-0.03 * top, top)
     labels = [str(stride) if by_stage else layer for stride, layer in order]
     axes.set_xticks(
@@ -154,10 +161,35 @@ def _panel(
     axes.grid(visible=True, axis="y")
 
 
-def _of_role(frame: pd.DataFrame, role: str | None) -> pd.DataFrame:
-    if role is None:
-        return frame
-    roles = frame["role"].unique()
-    if role not in roles:
-        raise unknown("role", role, roles)
-    return frame[frame["role"] == role]
+def _legend(panels: Sequence[Axes]) -> tuple[list[Any], list[str]]:
+    """Collect every model of every panel once."""
+    entries: dict[str, Any] = {}
+    for axes in panels:
+        handles, labels = axes.get_legend_handles_labels()
+        entries = dict(zip(labels, handles, strict=True)) | entries
+    return list(entries.values()), list(entries)
+
+
+def _note(statistics: StageStatistics, rows: Mapping[str, pd.DataFrame]) -> str:
+    """Say what a reader must know: how many images, what was sampled, what is missing."""
+    photos = "1 image" if statistics.images == 1 else f"{statistics.images} images"
+    sampled = [name for name in rows if name in statistics.sampling]
+    missing = [name for name, own in rows.items() if own["value"].isna().any()]
+    parts = [f"Over {photos}. {series.TWINS}"]
+    if sampled:
+        parts.append(f"From {statistics.sampling[sampled[0]]}: {', '.join(sampled)}.")
+    if missing:
+        parts.append(f"Gaps are places without a value: {', '.join(missing)}.")
+    return " ".join(parts)
+
+
+def _rows_of(frame: pd.DataFrame, name: str, role: str | None, by_stage: bool) -> pd.DataFrame:
+    """Rows of one statistic, of one role if they are layers'."""
+    own = frame[frame["statistic"] == name]
+    roles = list(own["role"].unique())
+    if role is not None and role not in set(frame["role"]):
+        raise unknown("role", role, frame["role"].unique())
+    wanted = role
+    if role is None and not by_stage:
+        wanted = "act" if "act" in roles else roles[0]
+    return own if wanted is None else own[own["role"] == wanted]

@@ -128,7 +128,8 @@ def _draw(
         # clear where nothing is seen, so that the photo stays readable
         colours[..., 3] = np.clip(1.5 * strength, 0, 0.9)
         axes.imshow(colours, interpolation="nearest")
-    _square(axes, _clipped(box, width, height), "-")
+    if not math.isnan(tap["theoretical"]):
+        _square(axes, _clipped(box, width, height), "-")
     if not math.isnan(tap["effective"]):
         _square(axes, _effective(gradient, tap["effective"]), ":")
     axes.set_xlim(-0.5, width - 0.5)

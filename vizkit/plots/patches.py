@@ -186,7 +186,10 @@ def _footnote(patches: Patches, models: int) -> str:
         "margins lay beyond the border of the input."
     )
     if not all(_fits(tap) for _, tap in patches.fields.iterrows()):
-        words += " Where the field is larger than the input, a square is the whole input."
+        words += (
+            " Where the field is larger than the input, a square is the whole input, and what is "
+            "empty lay outside the field."
+        )
     if (patches.frame["value"] == 0).any():
         words += " Silent: the channel is 0 everywhere in the photo."
     if models > 1:

@@ -75,12 +75,14 @@ def plot_probe(
 
 def _lines(axes: Axes, rows: pd.DataFrame, layers: list[str], look: Theme) -> None:
     models = list(rows["model"].unique())
+    # the more bands lie over each other, the fainter each
+    opacity = 0.45 / max(3, len(models))
     for model in series.with_twins(models):
         own = rows[rows["model"] == model]
         own = own.assign(place=own["layer"].map(layers.index)).sort_values("place")
         line = series.line_of(model, models, look)
         axes.fill_between(
-            own["place"], own["low"], own["high"], color=line["color"], alpha=0.14, linewidth=0
+            own["place"], own["low"], own["high"], color=line["color"], alpha=opacity, linewidth=0
         )
         axes.plot(own["place"], own["accuracy"], label=model.replace("$", r"\$"), **line)
 

@@ -32,8 +32,8 @@ class StageStatistics:
         bins that are not empty, ``low = high = 0`` for exact zeros.
     left_out : dict of str to str
         Statistics that exist nowhere here, and why.
-    sampling : str
-        In words, how places were sampled for those statistics that need it.
+    sampling : dict of str to str
+        Statistics that do not count every place, and which they do.
     """
 
     frame: pd.DataFrame
@@ -43,7 +43,7 @@ class StageStatistics:
     units: dict[str, str] = field(default_factory=dict)
     distributions: pd.DataFrame = field(default_factory=pd.DataFrame)
     left_out: dict[str, str] = field(default_factory=dict)
-    sampling: str = ""
+    sampling: dict[str, str] = field(default_factory=dict)
 
     def pivot(self, statistic: str) -> pd.DataFrame:
         """One statistic as a table: a row per stride, layer and role, a column per model.
@@ -93,6 +93,7 @@ class StageStatistics:
             failed=pd.concat([self.failed, other.failed]).drop_duplicates(ignore_index=True),
             units={**self.units, **other.units},
             left_out={**self.left_out, **other.left_out},
+            sampling={**self.sampling, **other.sampling},
         )
 
     def __repr__(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ class Covariance(Accumulator):
     any other, in [0, 1], NaN if it does not vary; the whole tap's is the mean over those that do.
     The rank is at most the number of sampled places less one.
     """
+
+    sampled: ClassVar[bool] = True
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ class Shape(Accumulator):
     channels together. Parts are joined after Pébay, "Formulas for robust, one-pass parallel
     computation of covariances and arbitrary-order statistical moments", Sandia 2008.
     """
+
+    sampled: ClassVar[bool] = True
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
@@ -84,6 +86,8 @@ class Histogram(Accumulator):
     of different images and machines add up exactly. A quantile is interpolated within its bin.
     The idea of relative bins is that of Masson, Rim and Lee, "DDSketch", VLDB 2019.
     """
+
+    sampled: ClassVar[bool] = True
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)

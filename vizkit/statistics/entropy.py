@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ class SpatialEntropy(Accumulator):
     in which it is not zero everywhere, NaN if there are none; the whole tap's is the mean over the
     other channels. 0 for maps of one place.
     """
+
+    sampled: ClassVar[bool] = True
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)

@@ -58,14 +58,15 @@ class Accumulator(ABC):
         Where it counts.
     """
 
-    # why a tap cannot have these statistics; None where it can
+    # whether samples must come with gradients
+    backward: ClassVar[bool] = False
+    # whether it looks at sampled places only
+    sampled: ClassVar[bool] = False
+
     @classmethod
     def missing(cls, site: Site) -> str | None:  # noqa: ARG003
         """Say why the statistics do not exist at a site, or None."""
         return None
-
-    # whether samples must come with gradients
-    backward: ClassVar[bool] = False
 
     def __init__(self, site: Site) -> None:
         self.site = site

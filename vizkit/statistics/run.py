@@ -19,9 +19,9 @@ from tqdm.auto import tqdm
 from vizkit.errors import InputError, unknown, whole
 from vizkit.evaluation import folder_indices
 from vizkit.forward import BATCH_SIZE, ran, recorded
-from vizkit.images import Images, as_images
+from vizkit.images import Images, Photo, as_images
 from vizkit.models import Classifier, as_classifiers
-from vizkit.provenance import weights_hash, write_manifest
+from vizkit.provenance import photo_hash, transform_words, weights_hash, write_manifest
 from vizkit.results import StageStatistics, Tap
 from vizkit.stages import find_stages
 from vizkit.statistics import distributed
@@ -270,7 +270,7 @@ class Run:
         self.facts = self._facts()
         self.state = folder / f".state-{self.rank}-of-{self.world}.safetensors"
         if resume and self.state.exists():
-            tensors, progress = load_state(self.state, self.facts)
+            tensors, progress = load_state(self.state, self.facts, self._sums())
             for name, accumulator in self._named():
                 own = accumulator.state()
                 accumulator.restore({key: tensors[f"{name}/{key}"] for key in own})
@@ -308,6 +308,7 @@ class Run:
         order = [str(photo.path) for photo in self.images if str(photo.path) in failed]
         lost = [(file, failed[file]) for file in dict.fromkeys(order)]
         wanted = self.plan.wanted
+        words = f"{self.places} random places of each map" if self.places else ""
         return StageStatistics(
             frame=_frame(self.classifiers, self.plan.tables, wanted),
             channels=_channels(self.classifiers, self.plan.tables, wanted),
@@ -316,9 +317,7 @@ class Run:
             units={name: STATISTICS[name] for name in wanted},
             distributions=_distributions(self.classifiers, self.plan.tables),
             left_out=self.plan.left_out,
-            sampling="every place"
-            if self.places is None
-            else f"{self.places} random places of each map",
+            sampling={name: words for name in wanted if ACCUMULATORS[name].sampled and words},
         )
 
     def finish(self, folder: Path, found: StageStatistics) -> None:
@@ -374,21 +373,24 @@ class Run:
     def _save(self) -> None:
         if self.state is None:
             return
-        tensors = {
+        progress = {"done": self.done, "counted": self.counted, "failed": self.failed}
+        save_state(self.state, self._sums(), progress, self.facts)
+        self.saved = time.monotonic()
+
+    def _sums(self) -> dict[str, Tensor]:
+        return {
             f"{name}/{key}": value
             for name, accumulator in self._named()
             for key, value in accumulator.state().items()
         }
-        progress = {"done": self.done, "counted": self.counted, "failed": self.failed}
-        save_state(self.state, tensors, progress, self.facts)
-        self.saved = time.monotonic()
 
     def _facts(self) -> dict[str, Any]:
         """Name everything that decides the sums."""
         return {
             "models": [each.name for each in self.classifiers],
             "weights": [weights_hash(each.module)[:16] for each in self.classifiers],
-            "transforms": [str(each.transform) for each in self.classifiers],
+            "transforms": [transform_words(each.transform) for each in self.classifiers],
+            "classes": [_short_hash(each.classes) for each in self.classifiers],
             "taps": [[tap.label for tap in table] for table in self.plan.tables],
             "statistics": self.plan.wanted,
             "places": self.places,
@@ -399,11 +401,19 @@ class Run:
 
 
 def _fingerprint(images: Images) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    for photo in images:
-        size = photo.path.stat().st_size if photo.path is not None and photo.path.exists() else 0
-        digest.update(f"{photo.name}\0{size}\0".encode())
-    return {"count": len(images), "names and sizes": digest.hexdigest()[:16]}
+    parts = [part for photo in images for part in (photo.name, _size(photo))]
+    return {"count": len(images), "names and sizes": _short_hash(parts)}
+
+
+def _size(photo: Photo) -> str:
+    """Size of a photo's file; its hash where it is in memory already."""
+    if photo.path is None:
+        return photo_hash(photo)
+    return str(photo.path.stat().st_size if photo.path.exists() else 0)
+
+
+def _short_hash(parts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def _targets_of(classifier: Classifier, plan: _Plan) -> Tensor | None:

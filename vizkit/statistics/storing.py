@@ -41,7 +41,9 @@ def save_state(
     partial.replace(path)
 
 
-def load_state(path: Path, facts: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_state(
+    path: Path, facts: dict[str, Any], like: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read the sums of a run back.
 
     Parameters
@@ -50,6 +52,8 @@ def load_state(path: Path, facts: dict[str, Any]) -> tuple[dict[str, Tensor], di
         What `save_state` wrote.
     facts : dict
         What the sums must be of.
+    like : dict of str to Tensor
+        Sums of the same run, for their names and shapes.
 
     Returns
     -------
@@ -66,14 +70,19 @@ def load_state(path: Path, facts: dict[str, Any]) -> tuple[dict[str, Tensor], di
     try:
         with safe_open(path, framework="pt") as file:
             meta = file.metadata() or {}
-            stored, progress = json.loads(meta["facts"]), json.loads(meta["progress"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError, struct.error) as error:
+            stored, progress = dict(json.loads(meta["facts"])), json.loads(meta["progress"])
+            wanted = json.loads(json.dumps(facts))
+            if any(stored.get(name) != wanted[name] for name in wanted):
+                differences = _differences(stored, wanted)
+                raise InputError(f"{path} is of another run: {differences}; {_HINT}")
+            tensors = {name: file.get_tensor(name) for name in like}
+            progress = {name: progress[name] for name in ("done", "counted", "failed")}
+    except InputError:
+        raise
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, struct.error) as error:
         raise InputError(f"{path} cannot be read ({error}): {_HINT}") from error
-    wanted = json.loads(json.dumps(facts))
-    differing = [name for name in wanted if stored.get(name) != wanted[name]]
-    if differing:
-        raise InputError(f"{path} is of another run: {_differences(stored, wanted)}; {_HINT}")
+    if any(tensors[name].shape != own.shape for name, own in like.items()):
+        raise InputError(f"{path} holds sums of other shapes: {_HINT}")
     return tensors, progress
 
 
