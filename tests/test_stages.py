@@ -305,3 +305,31 @@ def test_trace_gives_the_shapes_of_a_real_pass():
     net(torch.zeros(1, 3, 20, 30))
     traced = {call.path: call.after for call in trace(net, (20, 30), exact=True)}
     assert traced == {path: tuple(shape) for path, shape in shapes.items()}
+
+
+class TestGates:
+    def test_vovnet_has_one_a_block(self):
+        taps = vizkit.find_stages("demo/vovnet19b", "gates")
+        assert [tap.role for tap in taps] == ["gate"] * 4
+        assert [tap.stride for tap in taps] == [4, 8, 16, 32]
+        maps = vizkit.capture("demo/vovnet19b", vizkit.samples(), at="gates")
+        for tap, factors in maps.items():
+            assert factors.shape == (5, tap.channels, 1, 1)
+            assert 0 <= float(factors.min()) <= float(factors.max()) <= 1
+
+    def test_they_are_what_the_maps_are_multiplied_by(self):
+        model = vizkit.load("demo/vovnet19b", device="cpu")
+        owner = vizkit.find_stages(model, "gates")[0].name
+        before = model.module.get_submodule(owner)
+        kept = []
+        handle = before.register_forward_hook(lambda _m, x, y: kept.append((x[0], y)))
+        try:
+            maps = vizkit.capture(model, vizkit.samples()["rocket"], at="gates")
+        finally:
+            handle.remove()
+        given, scaled = kept[-1]
+        assert torch.allclose(given * next(iter(maps.values())), scaled)
+
+    def test_a_network_without_any_says_so(self, demo):
+        with pytest.raises(InputError, match="VGG has no gates"):
+            vizkit.find_stages(demo, "gates")

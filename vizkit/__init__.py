@@ -44,6 +44,7 @@ _HOMES = {
     "profile": "profiling",
     "randomisation": "attribution",
     "read_boxes": "boxes",
+    "read_statistics": "statistics",
     "receptive_fields": "statistics",
     "report": "reports",
     "samples": "images",

@@ -237,6 +237,8 @@ def stats(
     workers: Annotated[
         int, typer.Option(help="Processes that read photos ahead; -1: chosen for you.")
     ] = -1,
+    picture: Annotated[Path | None, typer.Option(help="A .png, .pdf or .svg, too.")] = None,
+    theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
     weights: WeightsOption = "default",
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -246,9 +248,12 @@ def stats(
     Several processes or machines share a folder with
     torchrun --nproc-per-node N -m vizkit stats FOLDER ...
     """
+    from vizkit.plots import plot_statistics
     from vizkit.statistics import describe
     from vizkit.statistics.distributed import place, process_group
 
+    _require_folders(picture)
+    _require_picture(picture)
     where = at if at in {"stages", "layers", "gates"} else _split(at)
     wanted: str | list[str] | None = _split(statistics) or None
     with process_group():
@@ -270,6 +275,8 @@ def stats(
     for reason in dict.fromkeys(found.left_out.values()):
         names = ", ".join(name for name, why in found.left_out.items() if why == reason)
         typer.echo(f"left out {names}: {reason}", err=True)
+    if picture:
+        plot_statistics(found, wanted, theme=theme).save(picture)
     _print(found.frame if as_json else found.wide(), as_json)
 
 
@@ -295,6 +302,8 @@ def patches(
     from vizkit.statistics import top_patches
 
     loaded = _load(_split(models), weights, device)
+    _require_folders(out, csv)
+    _require_picture(out)
     found = top_patches(loaded, images, _split(at), _numbers(channels), k)
     for file, reason in found.failed.itertuples(index=False):
         typer.echo(f"left out {file}: {reason}", err=True)
@@ -323,6 +332,8 @@ def fields(
     from vizkit.statistics import receptive_fields
 
     where = at if at in {"stages", "layers"} else _split(at)
+    _require_folders(out)
+    _require_picture(out)
     found = receptive_fields(_load(_split(models), weights, device), images, where)
     for file, reason in found.failed.itertuples(index=False):
         typer.echo(f"left out {file}: {reason}", err=True)
@@ -359,6 +370,7 @@ def probe(
     where = at if at in {"stages", "layers"} else _split(at)
     loaded = _load(_split(models), weights, device)
     _require_folders(out, picture)
+    _require_picture(picture)
     found = linear_probe(loaded, folder, where, folds=folds, test=test)
     for file, reason in found.failed.itertuples(index=False):
         typer.echo(f"left out {file}: {reason}", err=True)
@@ -545,6 +557,15 @@ def _require_folders(*files: Path | None) -> None:
     for file in files:
         if file and not file.parent.is_dir():
             raise InputError(f"no such folder: {file.parent}")
+
+
+def _require_picture(file: Path | None) -> None:
+    """Refuse a kind of picture that cannot be written, before the work begins."""
+    from vizkit.errors import unknown
+
+    kinds = ("png", "pdf", "svg")
+    if file is not None and file.suffix.lower().lstrip(".") not in kinds:
+        raise unknown("figure format", file.suffix.lstrip("."), kinds)
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> Path:

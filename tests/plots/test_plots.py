@@ -251,3 +251,27 @@ def test_a_network_on_another_scale_of_values_draws(photo):
                                  torch.nn.Flatten(), torch.nn.LazyLinear(3))  # fmt: skip
     module(torch.zeros(1, 3, 224, 224))
     assert plot_feature_maps(vizkit.capture(module, photo)).axes
+
+
+class TestStatisticsOfEveryKind:
+    def test_all_of_them_have_a_panel(self, demo):
+        found = vizkit.describe(demo, vizkit.samples(), "all")
+        figure = plot_statistics(found, "all")
+        drawn = [axes for axes in figure.axes if axes.axison]
+        assert len(drawn) == found.frame["statistic"].nunique()
+        assert "100 random places" in figure.get_supxlabel()
+
+    def test_a_place_without_a_value_is_a_gap_and_said(self, demo):
+        found = vizkit.describe(demo, vizkit.samples(), ["mean", "std"])
+        found.frame.loc[found.frame["statistic"] == "std", "value"] = float("nan")
+        found.frame.loc[2, "value"] = float("nan")
+        figure = plot_statistics(found, ["mean", "std"])
+        assert "Gaps are places without a value: mean, std." in figure.get_supxlabel()
+        assert [t.get_text() for t in figure.axes[1].texts] == ["no value anywhere"]
+
+    def test_layers_are_drawn_where_the_statistic_exists(self, demo):
+        found = vizkit.describe(demo, vizkit.samples(), ["mean", "gamma"], at="layers")
+        titles = [axes.get_title() for axes in plot_statistics(found, ["mean", "gamma"]).axes]
+        assert [title.rpartition(" ")[2] for title in titles] == ["(act)", "(norm)"]
+        shown = plot_statistics(found, "mean", role="conv")
+        assert shown.axes[0].get_title().endswith("(conv)")

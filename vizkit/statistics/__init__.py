@@ -11,6 +11,7 @@ from vizkit.statistics.patches import top_patches
 from vizkit.statistics.probe import linear_probe
 from vizkit.statistics.registry import ACCUMULATORS, STATISTICS, Accumulator, statistic
 from vizkit.statistics.run import describe
+from vizkit.statistics.storing import read_statistics
 
 __all__ = [
     "ACCUMULATORS",
@@ -18,6 +19,7 @@ __all__ = [
     "Accumulator",
     "describe",
     "linear_probe",
+    "read_statistics",
     "receptive_fields",
     "statistic",
     "top_patches",

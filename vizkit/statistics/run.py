@@ -325,6 +325,7 @@ class Run:
         if self.rank == 0:
             write_tables(found, folder)
             options = {key: value for key, value in self.facts.items() if key != "images"}
+            options |= {"counted": found.images, "sampling": found.sampling}
             write_manifest(folder, "vizkit stats", options, self.classifiers, self.images)
         distributed.agree()
         if self.state:

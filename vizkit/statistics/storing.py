@@ -14,7 +14,9 @@ from torch import Tensor
 
 from vizkit.errors import InputError
 from vizkit.results import StageStatistics
+from vizkit.statistics.registry import STATISTICS
 
+TABLES = ("statistics", "channels", "distributions", "failed")
 _HINT = "start anew without --resume (resume=False)"
 
 
@@ -105,6 +107,49 @@ def write_tables(found: StageStatistics, folder: Path) -> None:
     for name, table in tables.items():
         _replace(folder / f"{name}.csv", table, "csv")
         _replace(folder / f"{name}.parquet", table, "parquet")
+
+
+def read_statistics(folder: str | Path) -> StageStatistics:
+    """Read back what ``describe(..., out=folder)`` or ``vizkit stats --out`` wrote.
+
+    Parameters
+    ----------
+    folder : str or Path
+        With ``statistics.parquet`` and ``manifest.json``; other tables may be missing.
+
+    Returns
+    -------
+    StageStatistics
+        To draw or compare without running a network.
+
+    Raises
+    ------
+    InputError
+        If there are no such results, or they cannot be read.
+    """
+    root = Path(folder).expanduser()
+    try:
+        options = json.loads((root / "manifest.json").read_text(encoding="utf-8"))["options"]
+        tables = {
+            name: pd.read_parquet(root / f"{name}.parquet")
+            for name in TABLES
+            if name == "statistics" or (root / f"{name}.parquet").exists()
+        }
+        images = int(options["counted"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{root} has no statistics that can be read ({error})") from error
+    frame = tables.pop("statistics")
+    known = [name for name in frame["statistic"].unique() if name in STATISTICS]
+    empty = pd.DataFrame()
+    return StageStatistics(
+        frame=frame,
+        channels=tables.get("channels", empty),
+        images=images,
+        failed=tables.get("failed", pd.DataFrame(columns=["file", "reason"])),
+        units={name: STATISTICS[name] for name in known},
+        distributions=tables.get("distributions", empty),
+        sampling=options.get("sampling", {}),
+    )
 
 
 def _replace(path: Path, table: pd.DataFrame, kind: str) -> None:
