@@ -381,9 +381,12 @@ def test_many_parts_merge_to_the_whole(cls):
 
 
 @every
+@pytest.mark.parametrize("places", [50, None])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize("size", [2, 5, 9])
-def test_it_does_not_depend_on_batch_size(cls, size):
-    case = a_case(cls, seed=3, size=(14, 14), places=50)
+def test_it_does_not_depend_on_batch_size(cls, size, layout, places):
+    case = a_case(cls, seed=3, size=(14, 14), places=places)
+    case = replace(case, maps=case.maps.contiguous(memory_format=layout))
     assert_same(counted(cls, case, size=size), counted(cls, case), 2e-6)
 
 

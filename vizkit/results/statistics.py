@@ -46,7 +46,7 @@ class StageStatistics:
     sampling: dict[str, str] = field(default_factory=dict)
 
     def pivot(self, statistic: str) -> pd.DataFrame:
-        """One statistic as a table: a row per stride, layer and role, a column per model.
+        """One statistic as a table: a column per model, a row per place.
 
         Parameters
         ----------
@@ -56,15 +56,18 @@ class StageStatistics:
         Returns
         -------
         DataFrame
-            NaN where a model has no such tap.
+            A row per stride and layer; also per role where layers were read at several. NaN
+            where a model has no such tap.
         """
         known = self.frame["statistic"].unique()
         if statistic not in known:
             raise unknown("statistic", statistic, known)
         rows = self.frame[self.frame["statistic"] == statistic]
-        return rows.pivot_table(
-            index=["stride", "layer", "role"], columns="model", values="value", sort=False
-        )
+        places = ["stride", "layer"]
+        # a stage ends in whatever role: models are joined on its stride
+        if rows.duplicated(["model", *places]).any():
+            places.append("role")
+        return rows.pivot_table(index=places, columns="model", values="value", sort=False)
 
     def wide(self) -> pd.DataFrame:
         """All statistics as a table: a row per tap, a column per statistic."""

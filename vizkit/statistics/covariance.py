@@ -40,7 +40,8 @@ class Covariance(Accumulator):
         values = sample.sampled
         number = values.shape[0] * values.shape[2]
         middles = (sample.exact(values.sum(dim=-1)).sum(dim=0) / number).to(values)
-        away = values - middles[:, None]
+        # in rows: sums down columns would round more
+        away = (values - middles[:, None]).contiguous()
         products = values.new_zeros(len(middles), len(middles))
         for each in away:
             products.addmm_(each, each.mT)

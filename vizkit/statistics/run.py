@@ -26,6 +26,7 @@ from vizkit.results import StageStatistics, Tap
 from vizkit.stages import find_stages
 from vizkit.statistics import distributed
 from vizkit.statistics.distribution import Histogram
+from vizkit.statistics.places import columns_of
 from vizkit.statistics.registry import ACCUMULATORS, DEFAULT, STATISTICS, Accumulator, Site
 from vizkit.statistics.sample import CPU, PLACES, Sample
 from vizkit.statistics.storing import load_state, save_state, write_tables
@@ -488,9 +489,5 @@ def _ordered(parts: list[dict[str, Any]], wanted: list[str]) -> list[tuple[str, 
 
 
 def _where(classifier: Classifier, tap: Tap) -> dict[str, Any]:
-    return {
-        "model": classifier.name,
-        "stride": tap.stride,
-        "layer": tap.name,
-        "role": tap.role,
-    }
+    columns = columns_of(classifier, tap)
+    return {name: columns[name] for name in ("model", "stride", "layer", "role")}
