@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -28,8 +29,8 @@ def photo(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "command",
-    ["report", "predict", "attribute", "methods", "faithfulness", "stats", "patches", "fields",
-     "probe", "evaluate", "train", "profile", "models", "lab", "bench"],
+    ["report", "predict", "attribute", "methods", "faithfulness", "stats", "statistics",
+     "patches", "fields", "probe", "evaluate", "train", "profile", "models", "lab", "bench"],
 )  # fmt: skip
 def test_every_command_explains_itself(command):
     done = run(command, "--help")
@@ -66,6 +67,33 @@ def test_tables_are_printed_for_people(photo):
     assert "sparsity" in run("stats", photo, "-m", "demo/vgg11_bn").stdout
 
 
+def test_stats_writes_tables_and_a_picture(photo, tmp_path):
+    out, picture = tmp_path / "out", tmp_path / "all.png"
+    done = run("stats", photo, "-m", "demo/vgg11_bn", "--statistics", "all", "-o", out,
+               "--picture", picture, "--json")  # fmt: skip
+    rows = json.loads(done.stdout)
+    written = vizkit.read_statistics(out)
+    assert [row["statistic"] for row in rows] == list(written.frame["statistic"])
+    assert "left out gamma, beta, mean_drift, variance_ratio: it is read behind" in done.stderr
+    with Image.open(picture) as drawn:
+        assert drawn.size[0] > 1000
+    listed = run("statistics").stdout
+    assert all(row["statistic"] in listed for row in rows)
+
+
+def test_patches_and_fields_are_drawn(photo, tmp_path):
+    gallery, fields, table = (tmp_path / name for name in ("a.png", "b.png", "c.csv"))
+    done = run("patches", photo, "-m", "demo/vgg11_bn", "--at", "stride4", "--channels", "1,5",
+               "-k", 1, "-o", gallery, "--csv", table)  # fmt: skip
+    assert done.stdout.split() == [str(gallery), str(table)]
+    assert list(pd.read_csv(table)["channel"]) == [1, 5]
+    rows = json.loads(run("fields", photo, "-m", "demo/vgg11_bn", "-o", fields, "--json").stdout)
+    assert [row["theoretical"] for row in rows] == [3, 8, 26, 62, 134, 150]
+    for picture in (gallery, fields):
+        with Image.open(picture) as drawn:
+            assert drawn.size[0] > 200
+
+
 def test_profile_needs_no_weights():
     rows = json.loads(run("profile", "vgg19", "--json").stdout)
     total = next(row for row in rows if row["stage"] == "total")
@@ -92,6 +120,11 @@ def test_attribute_writes_a_picture(photo, tmp_path):
         (["predict", "{photo}", "--device", "gpu"], "unknown device 'gpu'"),
         (["predict", "{photo}", "-w", "none.pth"], "no such weights file"),
         (["stats", "{photo}", "--statistics", "sparsty"], "did you mean 'sparsity'"),
+        (["stats", "{photo}", "--resume"], "resume needs the folder of the run"),
+        (["stats", "{photo}", "--at", "gates"], "has no gates"),
+        (["stats", "{photo}", "--picture", "x.gif"], "unknown figure format 'gif'"),
+        (["patches", "{photo}", "-o", "x.gif"], "unknown figure format 'gif'"),
+        (["fields", "{photo}", "-o", "nowhere/x.png"], "no such folder: nowhere"),
         (["attribute", "{photo}", "--methods", "gradcam"], "did you mean 'grad_cam'"),
         (["attribute", "{photo}", "--target", "churhc"], "did you mean 'church'"),
         (["evaluate", "missing"], "no such folder"),

@@ -219,7 +219,7 @@ def stats(
     images: Annotated[list[Path], typer.Argument(help="Photos or folders.")],
     models: ModelsArg = DEFAULT_MODEL,
     statistics: Annotated[
-        str, typer.Option(help="Separated by commas, or all; by default those nearly free.")
+        str, typer.Option(help="Separated by commas, or all; see vizkit statistics.")
     ] = "",
     at: Annotated[
         str, typer.Option(help="stages, layers, gates, or names separated by commas.")
@@ -278,6 +278,26 @@ def stats(
     if picture:
         plot_statistics(found, wanted, theme=theme).save(picture)
     _print(found.frame if as_json else found.wide(), as_json)
+
+
+@app.command("statistics")
+def list_statistics(as_json: JsonOption = False) -> None:
+    """List the statistics that `vizkit stats` can compute, and what they mean."""
+    import pandas as pd
+
+    from vizkit.statistics import ACCUMULATORS, STATISTICS
+    from vizkit.statistics.registry import DEFAULT
+
+    rows = [
+        {
+            "name": name,
+            "by default": "yes" if name in DEFAULT else "no",
+            "places": "sampled" if ACCUMULATORS[name].sampled else "all",
+            "what": what,
+        }
+        for name, what in STATISTICS.items()
+    ]
+    _print(pd.DataFrame(rows), as_json)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from vizkit.statistics.registry import Accumulator, Site, statistic
 from vizkit.statistics.sample import Sample
@@ -37,9 +38,9 @@ class ClassSelectivity(Accumulator):
         """Count the maps of some images."""
         if sample.labels is None:
             raise ValueError("a sample without labels")
-        labels = sample.labels.to(self.images.device)
-        self.responses = self.responses.index_add(0, labels, sample.means.clamp(min=0))
-        self.images = self.images.index_add(0, labels, torch.ones_like(sample.means[:, 0]))
+        own = one_hot(sample.labels.to(self.images.device), len(self.images)).double()
+        self.responses = self.responses + own.mT @ sample.means.clamp(min=0)
+        self.images = self.images + own.sum(dim=0)
 
     def merge(self, other: Self) -> None:
         """Count what another accumulator counted."""
