@@ -10,6 +10,7 @@ from PIL import Image
 
 import vizkit
 from vizkit.attribution import METHODS
+from vizkit.cli import main
 from vizkit.errors import InputError
 
 
@@ -135,20 +136,33 @@ def test_attribute_writes_a_picture(photo, tmp_path):
         (["report", "--channels", "0"], "channels and max_images must be at least 1"),
     ],
 )
-def test_bad_input_is_one_clear_line_and_exit_code_2(words, message, photo, tmp_path):
+def test_bad_input_is_one_clear_line_and_exit_code_2(
+    words, message, photo, tmp_path, monkeypatch, capsys
+):
+    """In this process: most of a real one's time goes into importing."""
     words = [word.format(photo=photo) for word in words]
     if "-m" not in words and words[0] in {"predict", "stats", "attribute", "evaluate"}:
         words += ["-m", "demo/vgg11_bn"]
     if words[0] == "report":
         words += ["-m", "demo/vgg11_bn"]
-    done = run(*words, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    line = done.stderr.strip().splitlines()[-1]
+    monkeypatch.setattr(sys, "argv", ["vizkit", *words])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    line = printed.err.strip().splitlines()[-1]
     assert line.startswith("vizkit: ")
     assert message in line
-    assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_input_of_a_real_process(tmp_path):
+    done = run("predict", "missing.jpg", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.strip().splitlines()[-1] == "vizkit: no such image: missing.jpg"
+    assert "Traceback" not in done.stderr
 
 
 def test_train_evaluate_and_use_what_was_trained(tmp_path):

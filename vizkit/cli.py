@@ -257,17 +257,23 @@ def stats(
     where = at if at in {"stages", "layers", "gates"} else _split(at)
     wanted: str | list[str] | None = _split(statistics) or None
     with process_group():
-        found = describe(
-            _load(_split(models), weights, device),
-            images,
-            "all" if wanted == ["all"] else wanted,
-            where,
-            places=places or None,
-            batch_size=batch_size,
-            workers=None if workers < 0 else workers,
-            out=out,
-            resume=resume,
-        )
+        loaded = _load(_split(models), weights, device)
+        try:
+            found = describe(
+                loaded,
+                images,
+                "all" if wanted == ["all"] else wanted,
+                where,
+                places=places or None,
+                batch_size=batch_size,
+                workers=None if workers < 0 else workers,
+                out=out,
+                resume=resume,
+            )
+        except KeyboardInterrupt:
+            if out:
+                typer.echo(f"\nthe sums so far are in {out}: go on with --resume", err=True)
+            raise
         if place()[0] > 0:
             return
     for file, reason in found.failed.itertuples(index=False):
@@ -533,9 +539,10 @@ def main() -> None:
     except VizkitError as error:
         typer.echo(f"vizkit: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("vizkit: stopped", err=True)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # Ctrl-C
+            typer.echo("\nvizkit: stopped", err=True)
+        raise
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)

@@ -13,10 +13,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from vizkit.images import Images, Photo
 from vizkit.models import Classifier
 
+# fewer photos are hashed before anybody wonders
+_MANY = 5000
 VERSIONS = ("vizkit", "torch", "torchvision", "timm", "captum", "matplotlib", "numpy", "pillow")
 
 
@@ -63,7 +66,10 @@ def write_manifest(
             }
             for each in classifiers
         ],
-        "images": [{"name": photo.name, "sha256": photo_hash(photo)} for photo in images],
+        "images": [
+            {"name": photo.name, "sha256": photo_hash(photo)}
+            for photo in tqdm(images, desc="hashes", unit="image", disable=len(images) < _MANY)
+        ],
         "files": {
             path.relative_to(folder).as_posix(): file_hash(path)
             for path in sorted(folder.rglob("*"))

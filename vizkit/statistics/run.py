@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -32,8 +33,9 @@ from vizkit.statistics.sample import CPU, PLACES, Sample
 from vizkit.statistics.storing import load_state, save_state, write_tables
 from vizkit.streaming import Batch, labels_of, stream
 
-# a stopped run loses at most about this much work
-SAVE_EVERY = 20.0
+# seconds of work that a stopped run may lose; more where storing itself takes long
+SAVE_EVERY = 5.0
+_SHARE = 50
 _QUIET = 20
 
 
@@ -76,7 +78,7 @@ def describe(
         Processes that read photos ahead; by default a few for large folders.
     out : str or Path, optional
         A folder for the tables (CSV and Parquet) and ``manifest.json``. While it runs, the sums so
-        far are stored there every 20 seconds.
+        far are stored there every few seconds.
     resume : bool
         Go on from the sums in ``out``, if there are any: the results are the same to the last bit
         as those of a run that was not stopped.
@@ -257,7 +259,8 @@ class Run:
     counted: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     state: Path | None = None
-    saved: float = 0.0
+    saved: float = -math.inf
+    took: float = 0.0
 
     def __post_init__(self) -> None:
         self.rank, self.world = distributed.place()
@@ -277,7 +280,6 @@ class Run:
                 accumulator.restore({key: tensors[f"{name}/{key}"] for key in own})
             self.done, self.counted = progress["done"], progress["counted"]
             self.failed = progress["failed"]
-        self.saved = time.monotonic()
 
     def go(self, workers: int | None) -> None:
         """Count all images that have not been counted yet."""
@@ -292,11 +294,10 @@ class Run:
             ):
                 self._count(batch)
                 self.done += 1
-                if self.state and time.monotonic() - self.saved >= SAVE_EVERY:
+                if time.monotonic() - self.saved >= max(SAVE_EVERY, _SHARE * self.took):
                     self._save()
                 bar.update(min(len(batch) * self.world, len(self.images) - bar.n))
-        if self.state:
-            self._save()
+        self._save()
 
     def result(self) -> StageStatistics:
         """Join the sums of all processes and compute the statistics."""
@@ -375,9 +376,11 @@ class Run:
     def _save(self) -> None:
         if self.state is None:
             return
+        started = time.monotonic()
         progress = {"done": self.done, "counted": self.counted, "failed": self.failed}
         save_state(self.state, self._sums(), progress, self.facts)
         self.saved = time.monotonic()
+        self.took = self.saved - started
 
     def _sums(self) -> dict[str, Tensor]:
         return {
