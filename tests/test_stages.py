@@ -333,3 +333,12 @@ class TestGates:
     def test_a_network_without_any_says_so(self, demo):
         with pytest.raises(InputError, match="VGG has no gates"):
             vizkit.find_stages(demo, "gates")
+
+
+def test_as_many_channels_as_places_are_still_channels():
+    layers = [nn.Conv2d(3, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3), nn.ReLU()]
+    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    model = vizkit.wrap(net, transform=vizkit.Transform((24, 24), (24, 24)))
+    taps = vizkit.find_stages(model, "layers")
+    assert [tap.channels for tap in taps if tap.role == "conv"] == [6, 8]
+    assert not any(tap.channels_last for tap in taps)

@@ -624,7 +624,7 @@ def _print(frame: pd.DataFrame, as_json: bool, first: str | None = None) -> None
     if first:
         frame = frame[[first, *frame.columns.drop(first)]]
     if as_json:
-        typer.echo(frame.to_json(orient="records", indent=1))
+        typer.echo(frame.to_json(orient="records", indent=1, double_precision=15))
     else:
         typer.echo(frame.to_string(index=False, na_rep="–", float_format=_number))
 

@@ -117,7 +117,8 @@ class Call:
         if len(shape) != 4 or self.size[0] == self.size[1]:
             return False
         first, last, wanted = (math.log(a / b) for a, b in (shape[1:3], shape[2:4], self.size))
-        return abs(first - wanted) < 0.2 and abs(first - wanted) < abs(last - wanted)
+        # where both could be, as with as many channels as places, channels come first
+        return abs(first - wanted) < 0.2 and abs(first - wanted) + 0.05 < abs(last - wanted)
 
 
 Family = Callable[[nn.Module, Sequence[Tap]], dict[str, str] | None]

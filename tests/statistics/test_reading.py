@@ -47,3 +47,9 @@ def test_what_cannot_be_read_is_one_clear_error(demo, tmp_path, damage):
         (tmp_path / "manifest.json").write_text(json.dumps({"options": []}))
     with pytest.raises(InputError, match="has no statistics that can be read"):
         vizkit.read_statistics(tmp_path)
+
+
+def test_another_number_of_processes_is_refused(demo, tmp_path):
+    (tmp_path / ".state-0-of-2.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match="holds a run of 2 process"):
+        vizkit.describe(demo, vizkit.samples()["rocket"], "mean", out=tmp_path, resume=True)

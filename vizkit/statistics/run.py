@@ -30,7 +30,7 @@ from vizkit.statistics.distribution import Histogram
 from vizkit.statistics.places import columns_of
 from vizkit.statistics.registry import ACCUMULATORS, DEFAULT, STATISTICS, Accumulator, Site
 from vizkit.statistics.sample import CPU, PLACES, Sample
-from vizkit.statistics.storing import load_state, save_state, write_tables
+from vizkit.statistics.storing import check_processes, load_state, save_state, write_tables
 from vizkit.streaming import Batch, labels_of, stream
 
 # seconds of work that a stopped run may lose; more where storing itself takes long
@@ -273,6 +273,8 @@ class Run:
         """Store the sums in a folder from now on; go on from those that are there."""
         self.facts = self._facts()
         self.state = folder / f".state-{self.rank}-of-{self.world}.safetensors"
+        if resume:
+            check_processes(folder, self.world)
         if resume and self.state.exists():
             tensors, progress = load_state(self.state, self.facts, self._sums())
             for name, accumulator in self._named():
@@ -399,6 +401,8 @@ class Run:
             "taps": [[tap.label for tap in table] for table in self.plan.tables],
             "statistics": self.plan.wanted,
             "places": self.places,
+            "device": [str(each.device) for each in self.classifiers],
+            "torch": str(torch.__version__),
             "batch_size": self.batch_size,
             "processes": self.world,
             "images": _fingerprint(self.images),

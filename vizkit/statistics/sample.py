@@ -125,7 +125,7 @@ def _rows(maps: Tensor) -> Tensor:
     return maps if maps.shape[-1] * maps.shape[-2] > _SHORT else maps.flatten(-2).unsqueeze(-2)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def places_of(position: int, area: int, count: int) -> np.ndarray:
     """Choose places of a map at random, the same for every network and channel.
 

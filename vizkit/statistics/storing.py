@@ -88,6 +88,28 @@ def load_state(
     return tensors, progress
 
 
+def check_processes(folder: Path, world: int) -> None:
+    """Refuse to go on with a run that another number of processes shared.
+
+    Parameters
+    ----------
+    folder : Path
+        Where sums are stored, one file a process.
+    world : int
+        How many processes there are now.
+
+    Raises
+    ------
+    InputError
+        If there are sums of another number only.
+    """
+    found = {path.stem.rpartition("-")[2] for path in folder.glob(".state-*.safetensors")}
+    if found and str(world) not in found:
+        raise InputError(
+            f"{folder} holds a run of {min(found)} process(es), not of {world}: {_HINT}"
+        )
+
+
 def write_tables(found: StageStatistics, folder: Path) -> None:
     """Write the tables of a result as CSV, with all digits, and as Parquet.
 
