@@ -175,7 +175,10 @@ def _note(statistics: StageStatistics, rows: Mapping[str, pd.DataFrame]) -> str:
     photos = "1 image" if statistics.images == 1 else f"{statistics.images} images"
     sampled = [name for name in rows if name in statistics.sampling]
     missing = [name for name, own in rows.items() if own["value"].isna().any()]
-    parts = [f"Over {photos}. {series.TWINS}"]
+    models = set(statistics.frame["model"])
+    parts = [f"Over {photos}."]
+    if any(series.is_plain(model, models) for model in models):
+        parts.append(series.TWINS)
     if sampled:
         parts.append(f"From {statistics.sampling[sampled[0]]}: {', '.join(sampled)}.")
     if missing:
