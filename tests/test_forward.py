@@ -2,6 +2,7 @@
 
 import threading
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 
 import vizkit
 from vizkit.errors import InputError
-from vizkit.forward import capture
+from vizkit.forward import capture, consumed
 from vizkit.results import Tap
 from vizkit.stages import find_stages
 
@@ -380,3 +381,50 @@ class TestBatches:
                 thread.join()
         for maps, truth in zip(found, expected, strict=True):
             assert torch.equal(maps, truth)
+
+
+class TestConsumed:
+    @pytest.mark.parametrize("name", ["demo/vgg11_bn", "demo/vovnet19b"])
+    def test_it_sees_what_capture_keeps(self, name, unchanged):
+        model = vizkit.load(name, device="cpu")
+        kept = vizkit.capture(model, vizkit.samples(), at="layers")
+        found = {}
+        with unchanged(model.module):
+            logits = consumed(
+                model.module,
+                list(kept),
+                kept.inputs,
+                lambda tap, maps: found.update({tap: maps.clone()}),
+            )
+        assert list(found) == list(kept)
+        assert all(torch.equal(found[tap], maps) for tap, maps in kept.items())
+        assert torch.equal(logits, kept.logits)
+
+    def test_each_call_of_a_module_is_told_apart(self):
+        net = Twice().eval()
+        taps = vizkit.find_stages(net, ["conv"])
+        seen = []
+        consumed(net, taps, torch.rand(1, 3, 16, 16), lambda tap, _: seen.append(tap.call))
+        assert [tap.call for tap in taps] == seen == [0, 1]
+
+    def test_a_tap_that_does_not_run_is_named(self):
+        net = Twice().eval()
+        tap = replace(vizkit.find_stages(net, ["conv"])[0], call=5)
+        with pytest.raises(InputError, match="did not run conv:conv#6"):
+            consumed(net, [tap], torch.rand(1, 3, 16, 16), lambda *_: None)
+
+    def test_an_error_inside_leaves_no_hook(self, demo, unchanged):
+        pixels = torch.rand(1, 3, 128, 128)
+        with unchanged(demo.module), pytest.raises(ZeroDivisionError):
+            consumed(demo.module, demo.stages, pixels, lambda *_: 1 / 0)
+
+
+class Twice(nn.Module):
+    """One convolution that runs two times."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x):
+        return self.conv(self.conv(x)).mean(dim=(-2, -1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -11,7 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from vizkit.errors import InputError, VizkitError
-from vizkit.hooks import OverwrittenError, Recorder, evaluating, recording, version_of
+from vizkit.hooks import (
+    OverwrittenError,
+    Recorder,
+    consuming,
+    evaluating,
+    recording,
+    version_of,
+)
 from vizkit.images import Images, as_images, prepare
 from vizkit.models import Classifier, as_classifier
 from vizkit.results import FeatureMaps, Seen, Tap
@@ -150,6 +157,42 @@ def recorded(
         yield recorder, logits
 
 
+def consumed(
+    module: nn.Module,
+    taps: Sequence[Tap],
+    inputs: Tensor,
+    consume: Callable[[Tap, Tensor], None],
+) -> Tensor:
+    """Run a network once and look at each map when it is made, without keeping any.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network.
+    taps : sequence of Tap
+        What to look at.
+    inputs : Tensor of shape (N, 3, H, W)
+        What to feed it.
+    consume : callable
+        Given each tap and its map, without a graph; must not change it.
+
+    Returns
+    -------
+    Tensor of shape (N, K)
+        The logits.
+
+    Raises
+    ------
+    InputError
+        If the network did not run one of the taps.
+    """
+    with evaluating(module), torch.no_grad(), consuming(module, taps, consume) as seen:
+        # a copy, because the network may change its input too
+        logits = _logits(module(inputs.clone()))
+    _require([tap for tap in taps if tap not in seen])
+    return logits
+
+
 def ran(taps: Sequence[Tap], recorder: Recorder) -> list[Tap]:
     """Return the taps in forward order.
 
@@ -158,9 +201,7 @@ def ran(taps: Sequence[Tap], recorder: Recorder) -> list[Tap]:
     InputError
         If the network did not run one of them.
     """
-    missing = [tap.label for tap in taps if tap not in recorder.outputs]
-    if missing:
-        raise InputError(f"the network did not run {', '.join(missing)}")
+    _require([tap for tap in taps if tap not in recorder.outputs])
     return list(recorder.outputs)
 
 
@@ -222,6 +263,12 @@ def joined(parts: tuple[Seen, ...]) -> Seen:
         originals=tuple(original for part in parts for original in part.originals),
         transform=parts[0].transform,
     )
+
+
+def _require(missing: list[Tap]) -> None:
+    if missing:
+        labels = ", ".join(tap.label for tap in missing)
+        raise InputError(f"the network did not run {labels}")
 
 
 def _logits(output: object) -> Tensor:

@@ -1,7 +1,8 @@
 """Reading a network without changing it: the only file that touches one.
 
 `evaluating` puts a network in evaluation mode and restores everything afterwards;
-`recording` keeps the outputs of chosen modules, true even when the next layer works in place.
+`recording` keeps the outputs of chosen modules, true even when the next layer works in place;
+`consuming` only looks at them.
 """
 
 from __future__ import annotations
@@ -196,6 +197,49 @@ def recording(
                     submodule.register_forward_pre_hook(lambda _m, inputs: recorder.spare(inputs))
                 )
         yield recorder
+
+
+@contextmanager
+def consuming(
+    module: nn.Module, taps: Sequence[Tap], consume: Callable[[Tap, Tensor], None]
+) -> Iterator[set[Tap]]:
+    """Look at the outputs of chosen modules while a network runs, and keep none.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network; use inside `evaluating`.
+    taps : sequence of Tap
+        What to look at.
+    consume : callable
+        Given a tap and its map (N, C, h, w), right after the module made it and before anything
+        can overwrite it; must not change it.
+
+    Yields
+    ------
+    set of Tap
+        Fills with those that were seen.
+    """
+    seen: set[Tap] = set()
+    calls: dict[str, int] = {}
+
+    def looker(path: str) -> Callable[..., None]:
+        own = [tap for tap in taps if tap.module == path]
+
+        def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            call = calls[path] = calls.get(path, -1) + 1
+            for tap in own:
+                if tap.call == call:
+                    seen.add(tap)
+                    consume(tap, _as_maps(output, tap).detach())
+
+        return look
+
+    with ExitStack() as handles:
+        for path in dict.fromkeys(tap.module for tap in taps):
+            hook = module.get_submodule(path).register_forward_hook(looker(path))
+            handles.enter_context(hook)
+        yield seen
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from vizkit.errors import InputError, unknown, whole
 from vizkit.evaluation import folder_indices
-from vizkit.forward import BATCH_SIZE, ran, recorded
+from vizkit.forward import BATCH_SIZE, consumed, ran, recorded
 from vizkit.images import Images, Photo, as_images
 from vizkit.models import Classifier, as_classifiers
 from vizkit.provenance import photo_hash, transform_words, weights_hash, write_manifest
@@ -353,21 +353,25 @@ class Run:
         positions: tuple[int, ...],
         targets: Tensor | None,
     ) -> None:
-        taps = list(table)
-        backward = any(each.backward for row in table.values() for each in row)
         numbers = torch.tensor(positions)
         labels = None if self.plan.labels is None else self.plan.labels[numbers]
-        with recorded(module, taps, inputs, detach=not backward, cut=backward) as (record, logits):
-            ran(taps, record)
-            own = None if targets is None else targets[numbers]
-            gradients = _gradients(record.outputs, logits, own) if backward else {}
+
+        def count(tap: Tap, maps: Tensor, gradients: Tensor | None = None) -> None:
+            home = table[tap][0].site.device if table[tap] else maps.device
+            sample = Sample(maps, positions, labels, gradients, self.places, home)
+            for accumulator in table[tap]:
+                accumulator.update(sample)
+
+        if not any(each.backward for row in table.values() for each in row):
+            # counted as soon as they are made, maps need not be kept
+            consumed(module, list(table), inputs, count)
+            return
+        own = None if targets is None else targets[numbers]
+        with recorded(module, list(table), inputs, detach=False, cut=True) as (record, logits):
+            gradients = _gradients(record.outputs, logits, own)
             with torch.no_grad():
-                for tap, accumulators in table.items():
-                    maps = record.outputs[tap].detach()
-                    home = accumulators[0].site.device if accumulators else maps.device
-                    sample = Sample(maps, positions, labels, gradients.get(tap), self.places, home)
-                    for accumulator in accumulators:
-                        accumulator.update(sample)
+                for tap in ran(list(table), record):
+                    count(tap, record.outputs[tap].detach(), gradients[tap])
 
     def _named(self) -> Iterator[tuple[str, Accumulator]]:
         for n, table in enumerate(self.plan.tables):
