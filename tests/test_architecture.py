@@ -20,7 +20,7 @@ LAYERS = [
     {"folding", "forward", "provenance"},
     {"streaming"},
     {"evaluation"},
-    {"attribution", "statistics", "prediction", "profiling", "training"},
+    {"attribution", "comparing", "statistics", "prediction", "profiling", "training"},
     {"plots", "peers", "judging"},
     {"show"},
     {"reports", "widgets", "benchmark", "exporting"},

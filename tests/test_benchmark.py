@@ -38,6 +38,6 @@ def test_statistics_are_timed_beside_the_obvious_ways():
     table = benchmark("demo/vgg11", "statistics", runs=1)
     assert list(table["floor"].unique()) == ["forward"]
     assert list(table["tool"]) == [
-        "PyTorch", "vizkit", "hooks with mean, std, ==", "stored maps, NumPy", "vizkit",
+        "PyTorch", "vizkit", "hooks with mean, std, ==", "stored maps, NumPy", "vizkit", "vizkit",
     ]  # fmt: skip
     assert (table["milliseconds"] > 0).all()

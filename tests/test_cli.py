@@ -31,7 +31,8 @@ def photo(tmp_path_factory):
 @pytest.mark.parametrize(
     "command",
     ["report", "predict", "attribute", "methods", "faithfulness", "stats", "statistics",
-     "patches", "fields", "probe", "evaluate", "train", "profile", "models", "lab", "bench"],
+     "patches", "fields", "probe", "similarity", "evaluate", "train", "profile", "models", "lab",
+     "bench"],
 )  # fmt: skip
 def test_every_command_explains_itself(command):
     done = run(command, "--help")
@@ -130,6 +131,8 @@ def test_attribute_writes_a_picture(photo, tmp_path):
         (["attribute", "{photo}", "--target", "churhc"], "did you mean 'church'"),
         (["evaluate", "missing"], "no such folder"),
         (["probe", "missing"], "no such image: missing"),
+        (["similarity", "{photo}", "--kernel", "rbff"], "did you mean 'rbf'"),
+        (["similarity", "{photo}", "-m", "demo/vgg11"], "at least 4 readable images"),
         (["train", "missing", "-o", "run", "--phases", "64"], "unknown phases '64'"),
         (["lab", "missing"], "no such folder"),
         (["report", "--scale", "pannel"], "did you mean 'panel'"),

@@ -77,6 +77,19 @@ def test_unreadable_photos_are_counted(folder):
     assert (row["n"], row["failed"]) == (12, 1)
 
 
+def test_classes_behind_links_count_and_hidden_folders_do_not(folder):
+    (folder / "green").rename(folder / "red" / ".elsewhere")
+    (folder / "green").symlink_to(folder / "red" / ".elsewhere")
+    for name in (".ipynb_checkpoints", "__MACOSX"):
+        shutil.copytree(folder / "red", folder / name)
+    shutil.copy(folder / "red" / "0.png", folder / "loose.png")
+    (folder / "red" / "gone.png").symlink_to(folder / "nowhere.png")
+    table = vizkit.evaluate(model(), folder, by_class=True)
+    assert table["class"].tolist() == ["blue", "green", "red"]
+    assert table["n"].tolist() == [4, 4, 4]
+    assert (table["failed"] == 1).all()
+
+
 def test_folders_named_by_synset(tmp_path):
     Image.new("RGB", (200, 200), "white").save(_made(tmp_path / "n03445777") / "0.png")
     Image.new("RGB", (200, 200), "gray").save(_made(tmp_path / "n01440764") / "0.png")

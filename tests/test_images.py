@@ -1,16 +1,19 @@
 """Every kind of image comes out upright, 8-bit RGB, and as torchvision and timm would feed it."""
 
+import io
+import os
+
 import numpy as np
 import pytest
 import timm
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from timm.data import create_transform, resolve_model_data_config
 from torchvision import transforms
 
 import vizkit
 from vizkit.errors import InputError
-from vizkit.images import Transform, as_images, prepare, read, to_rgb
+from vizkit.images import Transform, as_images, photos_in, prepare, read, readable, to_rgb
 from vizkit.models import timm_transform
 
 PLAIN = Transform((32, 32), (36, 36))
@@ -57,6 +60,45 @@ def test_exif_orientation_is_applied(orientation, kind, tmp_path):
     assert found.shape == upright.shape
     assert np.abs(found - upright)[2:6, 2:10].max() < 30
     assert np.abs(found - upright)[10:14, 14:22].max() < 30
+
+
+@pytest.mark.parametrize("orientation", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+def test_turning_gives_pillow_s_own_pixels(orientation):
+    exif, data = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    noise(23, 17).save(data, "JPEG", exif=exif)
+    with Image.open(data) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    with Image.open(data) as image:
+        assert np.array_equal(np.asarray(to_rgb(image)), expected)
+
+
+def test_a_turned_photo_with_another_tag_of_the_wrong_type(tmp_path):
+    exif, data = Image.Exif(), io.BytesIO()
+    exif[0x0112], exif[0x010E] = 6, "hi"
+    noise(24, 16).save(data, "JPEG", exif=exif)
+    mistyped = data.getvalue().replace(b"\x01\x0e\x00\x02", b"\x01\x00\x00\x02")
+    (tmp_path / "a.jpg").write_bytes(mistyped)
+    assert read(tmp_path / "a.jpg").size == (16, 24)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (KeyError("tag"), r"a\.png: damaged or unreadable \('tag'\)"),
+        (AssertionError(), r"a\.png: damaged or unreadable \(AssertionError\)"),
+        (MemoryError(), r"a\.png: unreadable in the memory"),
+    ],
+)
+def test_whatever_pillow_raises_the_file_is_named(error, message, tmp_path, monkeypatch):
+    noise(9, 9).save(tmp_path / "a.png")
+
+    def failing(_image):
+        raise error
+
+    monkeypatch.setattr("vizkit.images.to_rgb", failing)
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / "a.png")
 
 
 def test_modes_come_out_as_rgb(tmp_path):
@@ -147,6 +189,65 @@ def test_folders_are_read_in_order_and_recursively(tmp_path):
     assert [p.name for p in as_images([tmp_path / "b.PNG", str(tmp_path / "a")])] == [
         "b.PNG", "c.JPEG", "z.jpg",
     ]  # fmt: skip
+
+
+def test_links_are_followed_and_hidden_things_are_not_photos(tmp_path):
+    root, elsewhere = tmp_path / "photos", tmp_path / "elsewhere"
+    hidden = [".ipynb_checkpoints/x.png", "__MACOSX/x.png", "a/.b/x.png", "a/._x.png"]
+    for path in [root / "a/1.png", elsewhere / "deep/2.png", *(root / name for name in hidden)]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise(9, 9).save(path)
+    (root / "b").symlink_to(elsewhere)
+    (root / "c").symlink_to(elsewhere)
+    (elsewhere / "round").symlink_to(elsewhere)
+    (root / "a/back").symlink_to(root)
+    (root / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    (root / "gone").symlink_to(tmp_path / "nowhere")
+    (root / "itself.jpg").symlink_to(root / "itself.jpg")
+    os.mkfifo(root / "pipe.jpg")
+    images = as_images(root)
+    names = ["a/1.png", "b/deep/2.png", "c/deep/2.png", "gone.jpg", "itself.jpg"]
+    assert [photo.name for photo in images] == names
+    good, failed = readable(images)
+    assert len(good) == 3
+    assert list(failed) == [str(root / name) for name in names[3:]]
+    # a hidden folder is read if it is the one that was asked for
+    assert [photo.name for photo in as_images(root / ".ipynb_checkpoints")] == ["x.png"]
+
+
+def test_photos_are_sorted_as_paths_are(tmp_path):
+    for name in ("a-b/1.png", "a/2.png", "a.png", "a/b/3.png", "B/4.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert photos_in(tmp_path) == sorted(p for p in tmp_path.rglob("*.png"))
+
+
+def test_a_folder_that_cannot_be_opened_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "locked").mkdir()
+    noise(9, 9).save(tmp_path / "a.png")
+    opened = os.scandir
+
+    def refusing(path):
+        if "locked" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(InputError, match=r"locked: the folder cannot be opened \(Permission"):
+        as_images(tmp_path)
+
+
+def test_names_that_are_not_utf_8_can_be_printed(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.jpg")
+    path.write_bytes(b"no image")
+    (photo,) = as_images(tmp_path)
+    assert (photo.name, photo.path) == ("caf\\udce9.jpg", path)
+    _, failed = readable(as_images(tmp_path))
+    for text in (*failed, *failed.values()):
+        assert r"caf\udce9.jpg" in text
+        assert text.encode()
+    noise(9, 9).save(path, "PNG")
+    assert read(path).size == (9, 9)
 
 
 def test_every_kind_and_its_name(tmp_path):
@@ -284,6 +385,13 @@ def test_a_user_s_own_transform():
     with pytest.raises(InputError, match=r"must give a \(3, H, W\) tensor"):
         prepare(as_images(noise(50, 40)), transforms.Compose([transforms.Grayscale(),
                                                               transforms.ToTensor()]))  # fmt: skip
+
+
+def test_a_photo_too_long_to_be_scaled():
+    with pytest.raises(InputError, match="1 x 10000 px is too long and narrow"):
+        Transform().view(Image.new("RGB", (1, 10_000)))
+    assert Transform().view(Image.new("RGB", (10, 10_000))).shape == (224, 224, 3)
+    assert Transform(squash=True).view(Image.new("RGB", (1, 10_000))).shape == (224, 224, 3)
 
 
 def test_unknown_interpolation():

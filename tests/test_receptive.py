@@ -163,3 +163,132 @@ def test_the_network_is_left_as_it_was(unchanged):
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout()).train()
     with unchanged(net):
         fields(net, (32, 32))
+
+
+class Attention(nn.Module):
+    """Self-attention between all places, as in efficientvit: linear, by products of maps."""
+
+    def __init__(self, channels, softmax=False):
+        super().__init__()
+        self.qkv, self.softmax = nn.Conv2d(channels, 3 * channels, 1), softmax
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).flatten(2).chunk(3, dim=1)
+        if self.softmax:
+            mixed = nn.functional.scaled_dot_product_attention(q.mT, k.mT, v.mT).mT
+        else:
+            mixed = (v @ k.relu().mT) @ q.relu()
+        return x + mixed.unflatten(2, x.shape[-2:])
+
+
+class Windows(nn.Module):
+    """Attention within windows, as in maxvit."""
+
+    def __init__(self, channels, side=4):
+        super().__init__()
+        self.attention, self.side = Attention(channels), side
+
+    def forward(self, x):
+        n, c, h, w = x.shape
+        s = self.side
+        tiles = x.view(n, c, h // s, s, w // s, s).permute(0, 2, 4, 1, 3, 5).reshape(-1, c, s, s)
+        mixed = self.attention(tiles).view(n, h // s, w // s, c, s, s)
+        return mixed.permute(0, 3, 1, 4, 2, 5).reshape(n, c, h, w)
+
+
+class Does(nn.Module):
+    """A function as a layer."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+MIXING = {
+    "unshuffle": lambda: nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(16, 4, 1)),
+    "shuffle": lambda: nn.Sequential(nn.PixelShuffle(2), nn.Conv2d(1, 4, 1)),
+    "group norm": lambda: nn.GroupNorm(2, 4),
+    "instance norm": lambda: nn.InstanceNorm2d(4),
+    "layer norm": lambda: nn.LayerNorm([4, 16, 16]),
+    "attention": lambda: Attention(4),
+    "softmax attention": lambda: Attention(4, softmax=True),
+    "window attention": lambda: Windows(4),
+    "softmax": lambda: Does(lambda x: x.flatten(2).softmax(-1).view_as(x)),
+    "conv1d": lambda: nn.Sequential(nn.Flatten(2), nn.Conv1d(4, 4, 3, padding=1), nn.Unflatten(2, (16, 16))),
+    "transposed convolution": lambda: nn.ConvTranspose2d(4, 4, 2, 2),
+    "roll": lambda: Does(lambda x: x.roll((2, 2), (2, 3))),
+    "strided slice": lambda: Does(lambda x: x[..., ::2, ::2]),
+    "split rows": lambda: Does(lambda x: x.reshape(1, 16, 8, 8)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MIXING)
+@pytest.mark.parametrize("axis", [-2, -1])
+def test_what_is_not_followed_is_not_known(name, axis):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), MIXING[name](), nn.Conv2d(4, 4, 3), Gate(4))
+    if name == "split rows":
+        net[2] = nn.Conv2d(16, 4, 1)
+    found = fields(net, (16, 16), axis=axis)
+    assert found["0", 0] == Field(3, 1, -1)
+    assert not {("1", 0), ("2", 0), ("3", 0), ("", 0)} & set(found)
+
+
+class OverChannels(nn.Module):
+    """LayerNorm, a perceptron and a permutation of channels, channels last and first."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.norm, self.linear = nn.LayerNorm(channels), nn.Linear(channels, channels)
+
+    def forward(self, x):
+        last = self.linear(self.norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        tokens = self.linear(x.flatten(2).transpose(1, 2)).mT.unflatten(2, x.shape[-2:])
+        weight = x.softmax(dim=1).mean(dim=1, keepdim=True) + x.max(dim=1)[0].unsqueeze(1)
+        shuffled = x.view(1, 2, -1, *x.shape[-2:]).transpose(1, 2).flatten(1, 2)
+        return (last + tokens + shuffled) * weight
+
+
+class ChannelAttention(nn.Module):
+    """A gate by products and a softmax, which looks at pooled values only."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.first, self.second = nn.Linear(channels, 2), nn.Linear(2, channels)
+
+    def forward(self, x):
+        gate = self.second(self.first(x.mean((2, 3))).relu()).softmax(dim=1)[..., None, None]
+        place = x.mean(1).flatten(1).softmax(-1)
+        context = (x.flatten(2) @ place[..., None])[..., None]
+        return x * gate + context
+
+
+@pytest.mark.parametrize("layer", [OverChannels, ChannelAttention, Gate])
+@pytest.mark.parametrize("axis", [-2, -1])
+def test_each_place_by_itself_keeps_the_field(layer, axis):
+    net = nn.Sequential(nn.Conv2d(3, 4, 5, 2), layer(4), nn.Conv2d(4, 4, 3))
+    found = fields(net, (32, 40), axis=axis)
+    assert (found["1", 0], found["", 0]) == (Field(5, 2), Field(9, 2))
+
+
+def test_a_convolution_over_channels_is_no_window():
+    with torch.device("meta"):
+        net, plain = (timm.create_model(name) for name in ("ecaresnet26t", "resnet26t"))
+    for axis in (-2, -1):
+        gated, bare = (fields(each, (224, 200), axis=axis) for each in (net, plain))
+        for stage in range(1, 5):
+            assert gated[f"layer{stage}", 0] == bare[f"layer{stage}", 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [("maxvit_tiny_tf_224", "stages.0.blocks.0.conv"), ("efficientvit_b0", "stages.1")],
+)
+def test_fields_end_where_attention_begins(name, last):
+    with torch.device("meta"):
+        net = timm.create_model(name)
+    found = fields(net, (224, 224))
+    assert (last, 0) in found
+    assert ("stages.3", 0) not in found

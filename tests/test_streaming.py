@@ -1,6 +1,8 @@
 """One reader for several networks: what each sees is what `capture` would have given it."""
 
+import os
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 import vizkit
-from vizkit.errors import InputError
+from vizkit.errors import InputError, VizkitError
 from vizkit.images import Transform, as_images, prepare
 from vizkit.streaming import labels_of, stream, workers_for
 
@@ -184,6 +186,39 @@ def test_what_cannot_be_used(folder):
     own = a_model(lambda image: torch.zeros(3, image.height, image.width))
     with pytest.raises(InputError, match="one shape"):
         next(stream([own], images))
+
+
+def failing(_photo):
+    """A user's own transform that gives no tensor."""
+    return
+
+
+def deadly(_photo):
+    """A transform that the system kills for its memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_errors_are_the_same_from_another_process(folder, workers):
+    with pytest.raises(InputError) as caught:
+        list(stream([a_model(failing)], as_images(folder), workers=workers))
+    assert str(caught.value) == "the transform must give a (3, H, W) tensor, not NoneType"
+
+
+def test_a_reader_that_was_killed(folder):
+    with pytest.raises(VizkitError, match="was killed .out of memory.*--workers 0"):
+        list(stream([a_model(deadly)], as_images(folder), workers=1))
+
+
+def test_photos_too_long_to_be_scaled_are_left_out(folder):
+    Image.new("1", (1, 70_000)).save(folder / "cat" / "long.png")
+    images = as_images(folder)
+    (batch,) = stream([a_model()], images)
+    ((file, reason),) = batch.failed.items()
+    assert reason.startswith(f"{file}: a photo of 1 x 70000 px is too long")
+    assert len(batch.positions) == 11
+    with pytest.raises(InputError, match="too long"):
+        list(stream([a_model()], as_images(Image.new("RGB", (1, 70_000)))))
 
 
 def test_classes_are_the_folders(folder):

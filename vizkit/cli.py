@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -256,6 +257,8 @@ def stats(
     _require_picture(picture)
     where = at if at in {"stages", "layers", "gates"} else _split(at)
     wanted: str | list[str] | None = _split(statistics) or None
+    if resume and out and not any(out.glob(".state-*")):
+        typer.echo(f"nothing to go on with in {out}: starting anew", err=True)
     with process_group():
         loaded = _load(_split(models), weights, device)
         try:
@@ -405,6 +408,61 @@ def probe(
     _print(found.frame, as_json)
     if picture:
         plot_probe(found, theme=theme).save(picture)
+
+
+@app.command()
+def similarity(
+    images: Annotated[list[Path], typer.Argument(help="Photos or folders, four photos at least.")],
+    models: ModelsArg = DEFAULT_MODEL,
+    at: Annotated[str, typer.Option(help="stages, layers, or names separated by commas.")] = (
+        "stages"
+    ),
+    kernel: Annotated[str, typer.Option(help="linear or rbf.")] = "linear",
+    bandwidth: Annotated[
+        float, typer.Option(help="Of rbf, as a fraction of the median distance.")
+    ] = 1.0,
+    batch_size: Annotated[int, typer.Option(help="Photos compared at a time.")] = 64,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV of all pairs.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="A .png, .pdf or .svg, too.")] = None,
+    theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
+    weights: WeightsOption = "default",
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how similar the feature maps of networks are (CKA).
+
+    Prints where each tap of the first network has its like in the others; --json prints all pairs,
+    --out writes them.
+    """
+    import pandas as pd
+
+    from vizkit.comparing import similarity as run
+    from vizkit.plots import plot_similarity
+
+    where = at if at in {"stages", "layers", "gates"} else _split(at)
+    _require_folders(out, picture)
+    _require_picture(picture)
+    found = run(
+        _load(_split(models), weights, device),
+        images,
+        where,
+        kernel=kernel,
+        bandwidth=bandwidth,
+        batch_size=batch_size,
+    )
+    for file, reason in found.failed.itertuples(index=False):
+        typer.echo(f"left out {file}: {reason}", err=True)
+    for tap in found.constant:
+        typer.echo(f"left out {tap}: its maps are the same for all photos", err=True)
+    if out:
+        _write_csv(found.to_frame(), out)
+    if picture:
+        plot_similarity(found, theme=theme).save(picture)
+    first, *others = found.models
+    matches = [found.best_match(first, other) for other in others]
+    alone = found.between(first, first).reset_index(names="tap")
+    table = pd.concat(matches, ignore_index=True) if matches else alone
+    _print(found.to_frame() if as_json else table, as_json)
 
 
 @app.command()
@@ -624,7 +682,9 @@ def _print(frame: pd.DataFrame, as_json: bool, first: str | None = None) -> None
     if first:
         frame = frame[[first, *frame.columns.drop(first)]]
     if as_json:
-        typer.echo(frame.to_json(orient="records", indent=1, double_precision=15))
+        # pandas' own writer rounds
+        records = frame.astype(object).where(frame.notna(), None).to_dict("records")
+        typer.echo(json.dumps(records, indent=1, default=lambda value: value.item()))
     else:
         typer.echo(frame.to_string(index=False, na_rep="–", float_format=_number))
 

@@ -49,6 +49,10 @@ class ConvergenceWarning(UserWarning):
     """An attribution that should sum to a difference in score, and does not nearly."""
 
 
+class NotFiniteWarning(UserWarning):
+    """Activations that are infinite or no numbers."""
+
+
 def positive(name: str, value: float) -> None:
     """Require a number above zero.
 

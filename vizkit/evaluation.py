@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from vizkit.errors import InputError, unknown
 from vizkit.forward import recorded
-from vizkit.images import EXTENSIONS, Images, Photo
+from vizkit.images import Images, Photo, photos_in, printable
 from vizkit.models import Classifier, as_classifiers, imagenet_classes
 from vizkit.streaming import stream
 
@@ -155,17 +155,13 @@ def labelled(root: Path) -> list[tuple[Path, str]]:
     Raises
     ------
     InputError
-        If there are none.
+        If there are none, or a folder cannot be opened.
     """
     if not root.is_dir():
         raise InputError(f"no such folder: {root}")
-    found = [
-        (path, folder.name)
-        for folder in sorted(root.iterdir())
-        if folder.is_dir()
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in EXTENSIONS and path.is_file()
-    ]
+    parts = ((path, path.relative_to(root).parts) for path in photos_in(root))
+    # photos beside the class folders belong to no class
+    found = [(path, printable(names[0])) for path, names in parts if len(names) > 1]
     if not found:
         raise InputError(f"{root} has no class folders with photos, such as {root.name}/church/")
     return found

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from vizkit.errors import InputError, unknown
@@ -26,6 +26,18 @@ EXTENSIONS = frozenset(
 BACKGROUND = (255, 255, 255)
 # the second is an exception only where the user turns warnings into errors
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+# pixels of a photo scaled for a network: 300 MB; a photo of 1 x 10000 would become 2 GB
+_MOST_SCALED = 100_000_000
+# how to turn a photo upright, by the orientation in its EXIF data
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -106,14 +118,41 @@ class Transform:
         -------
         ndarray of shape (H, W, 3), uint8
             The resized and cropped photo before normalisation.
+
+        Raises
+        ------
+        InputError
+            If the photo is too long and narrow; see `check`.
         """
         photo = to_rgb(photo)
+        self.check(photo.size)
         height, width = self._scaled(photo.size)
         resized = photo.resize((width, height), _RESAMPLING[self.interpolation])
         left, top = self._corner(height, width)
         # Pillow pads with black where the crop reaches beyond the photo, as torchvision does
         crop = resized.crop((left, top, left + self.size[1], top + self.size[0]))
         return np.array(crop)
+
+    def check(self, photo_size: tuple[int, int]) -> None:
+        """Refuse a photo so long and narrow that scaling it would fill the memory.
+
+        Parameters
+        ----------
+        photo_size : tuple of (int, int)
+            Width and height of the photo, in pixels.
+
+        Raises
+        ------
+        InputError
+            If it would have more than 100 million pixels before the crop.
+        """
+        # scaling the crop's part only would do, but Pillow's pixels then differ in the last bit
+        height, width = self._scaled(photo_size)
+        if height * width > _MOST_SCALED:
+            raise InputError(
+                f"a photo of {photo_size[0]} x {photo_size[1]} px is too long and narrow: scaled "
+                f"for the network it would have {width} x {height} px"
+            )
 
     def box(self, photo_size: tuple[int, int]) -> tuple[float, float, float, float]:
         """Return the part of a photo that the network sees.
@@ -170,7 +209,7 @@ class Photo:
     Attributes
     ----------
     name : str
-        File name, or ``"image 1"``.
+        File name, or ``"image 1"``; bytes of a file name that are not UTF-8 are written out.
     path : Path or None
         Where it is read from.
     image : PIL.Image.Image or None
@@ -183,6 +222,9 @@ class Photo:
     path: Path | None = None
     image: Image.Image | None = None
     tensor: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", printable(self.name))
 
     @property
     def rgb(self) -> Image.Image:
@@ -286,8 +328,47 @@ def readable(images: Images) -> tuple[Images, dict[str, str]]:
         try:
             photos.append(Photo(photo.name, image=photo.rgb))
         except InputError as error:
-            failed[str(photo.path)] = str(error)
+            failed[printable(photo.path)] = str(error)
     return Images(tuple(photos)), failed
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """List the photos in a folder and in the folders below it, also behind links.
+
+    What is hidden (names that begin with a dot, as ``.ipynb_checkpoints``) and ``__MACOSX`` are
+    no photos of the user's and left out. A link with a photo's name that leads nowhere is listed:
+    it shall be reported as unreadable, not missed.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to look.
+
+    Returns
+    -------
+    list of Path
+        Sorted; each begins with ``folder``.
+
+    Raises
+    ------
+    InputError
+        If a folder cannot be opened.
+    """
+    found: list[Path] = []
+    left: list[tuple[Path, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
+    while left:
+        place, above = left.pop()
+        here, photos, below = _listed(place)
+        # a link back to a folder that it lies in leads round for ever; two links to one do not
+        if here not in above:
+            found += photos
+            left += [(each, above | {here}) for each in below]
+    return sorted(found)
+
+
+def printable(name: object) -> str:
+    """Write a path so that it can be printed and stored, even if it is not UTF-8."""
+    return str(name).encode("utf-8", "backslashreplace").decode()
 
 
 def read(path: Path) -> Image.Image:
@@ -312,9 +393,13 @@ def read(path: Path) -> Image.Image:
         with Image.open(path) as image:
             return to_rgb(image)
     except (UnidentifiedImageError, *_TOO_LARGE) as error:
-        raise InputError(f"{path}: not an image that can be read ({error})") from error
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        raise InputError(f"{path}: damaged or unreadable ({error})") from error
+        raise InputError(printable(f"{path}: not an image that can be read ({error})")) from error
+    except MemoryError as error:
+        raise InputError(printable(f"{path}: unreadable in the memory that is left")) from error
+    # damaged files make Pillow's readers fail in any way: struct.error, KeyError, TypeError, …
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise InputError(printable(f"{path}: damaged or unreadable ({reason})")) from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -330,10 +415,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
     PIL.Image.Image
         Mode RGB. 16-bit values are scaled by 1/257, transparency is laid over white.
     """
-    if image.mode == "RGB" and not image.getexif().get(0x0112, 1) > 1:
-        image.load()
+    # some readers know the orientation only when they have loaded the pixels, or apply it then
+    image.load()
+    turn = _TURNS.get(image.getexif().get(0x0112, 1))
+    if image.mode == "RGB" and turn is None:
         return image
-    upright = ImageOps.exif_transpose(image)
+    # not ImageOps.exif_transpose: it writes all tags anew, and fails if any has a wrong type
+    upright = image if turn is None else image.transpose(turn)
     if upright.mode in {"I", "F"} or upright.mode.startswith("I;"):
         return Image.fromarray(_eight_bit(np.asarray(upright))).convert("RGB")
     if upright.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in upright.info:
@@ -457,15 +545,51 @@ def _from_sequence(value: Sequence[Any], _name: str) -> Iterator[Photo]:
 def _from_path(value: str | os.PathLike[str], _name: str) -> Iterator[Photo]:
     path = Path(value).expanduser()
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+        files = photos_in(path)
         if not files:
-            raise InputError(f"no images in {path} (looked for {', '.join(sorted(EXTENSIONS))})")
+            looked = ", ".join(sorted(EXTENSIONS))
+            raise InputError(printable(f"no images in {path} (looked for {looked})"))
         for file in files:
             yield Photo(file.relative_to(path).as_posix(), path=file)
     elif path.exists():
         yield Photo(path.name, path=path)
     else:
-        raise InputError(f"no such image: {path}")
+        raise InputError(printable(f"no such image: {path}"))
+
+
+def _listed(folder: Path) -> tuple[tuple[int, int], list[Path], list[Path]]:
+    """Identify a folder, and list the photos and the folders in it."""
+    photos, below = [], []
+    try:
+        facts = folder.stat()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name == "__MACOSX":
+                    continue
+                if _leads_to(entry.is_dir):
+                    below.append(folder / entry.name)
+                elif _is_photo(entry):
+                    photos.append(folder / entry.name)
+    except OSError as error:
+        raise InputError(
+            printable(f"{folder}: the folder cannot be opened ({error.strerror or error})")
+        ) from error
+    return (facts.st_dev, facts.st_ino), photos, below
+
+
+def _is_photo(entry: os.DirEntry[str]) -> bool:
+    if Path(entry.name).suffix.lower() not in EXTENSIONS:
+        return False
+    # beside links that lead nowhere, also those that lead where nobody may look
+    return _leads_to(entry.is_file) or not _leads_to(Path(entry.path).exists)
+
+
+def _leads_to(kind: Callable[[], bool]) -> bool:
+    """Ask whether an entry is this; one that cannot be followed is not."""
+    try:
+        return kind()
+    except OSError:
+        return False
 
 
 def _from_tensor(value: Tensor, name: str) -> Iterator[Photo]:

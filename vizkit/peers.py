@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vizkit.attribution import attribute
+from vizkit.comparing import similarity
 from vizkit.forward import capture
 from vizkit.models import Classifier
 from vizkit.results import Tap
@@ -93,6 +94,7 @@ def statistics_tasks(classifier: Classifier, inputs: Tensor) -> list[Job]:
         (light, "hooks with mean, std, ==", lambda: _hooked(classifier, inputs)),
         (light, "stored maps, NumPy", lambda: _stored(classifier, inputs)),
         ("also quantiles, covariance, entropy, lifetime", "vizkit", partial(count, cheap)),
+        ("CKA of all pairs of stages", "vizkit", partial(similarity, classifier, inputs)),
     ]
 
 

@@ -29,13 +29,14 @@ def write_manifest(
     options: dict[str, Any],
     classifiers: Sequence[Classifier],
     images: Images,
+    files: Sequence[Path] | None = None,
 ) -> Path:
     """Write ``manifest.json`` into a folder that holds results.
 
     Parameters
     ----------
     folder : Path
-        Every file in it is listed with its hash, but for hidden ones.
+        Where it goes.
     what : str
         What made it.
     options : dict
@@ -44,6 +45,8 @@ def write_manifest(
         Whose weights and transforms are recorded.
     images : Images
         Whose hashes are recorded, as far as they can be read.
+    files : sequence of Path, optional
+        Results in the folder that are listed with their hashes; by default all but hidden ones.
 
     Returns
     -------
@@ -72,13 +75,19 @@ def write_manifest(
         ],
         "files": {
             path.relative_to(folder).as_posix(): file_hash(path)
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and path != target and path.name[0] != "."
+            for path in (_visible(folder) if files is None else files)
+            if path != target
         },
     }
     partial = folder / ".manifest.json.partial"
     partial.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return partial.replace(target)
+
+
+def _visible(folder: Path) -> list[Path]:
+    """List every file in a folder but hidden ones."""
+    files = sorted(folder.rglob("*"))
+    return [path for path in files if path.is_file() and path.name[0] != "."]
 
 
 def weights_hash(module: nn.Module) -> str:

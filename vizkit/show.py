@@ -10,6 +10,7 @@ import pandas as pd
 from torch import nn
 
 from vizkit.attribution import METHODS, agreement, attribute, perturbation_curves, randomisation
+from vizkit.comparing import similarity
 from vizkit.forward import capture
 from vizkit.images import as_images
 from vizkit.models import Classifier, as_classifiers
@@ -24,6 +25,7 @@ from vizkit.plots import (
     plot_probe,
     plot_randomisation,
     plot_receptive_fields,
+    plot_similarity,
     plot_statistics,
 )
 from vizkit.results import Tap
@@ -482,3 +484,38 @@ def show_linear_probe(
     """
     found = linear_probe(models, folder, at, folds=folds, test=test, **options)
     return plot_probe(found, role=role, theme=theme, figsize=figsize)
+
+
+def show_similarity(
+    models: Models,
+    images: object,
+    at: str | Sequence[str | Tap] = "stages",
+    *,
+    theme: str = "light",
+    figsize: tuple[float, float] | None = None,
+    **options: Any,
+) -> Picture:
+    """Show how similar the feature maps of networks are (CKA), every tap against every other.
+
+    Parameters
+    ----------
+    models : model, list of models, or dict of str to model
+        Two are drawn against each other with numbers; else all against all.
+    images, at, **options
+        As for `vizkit.similarity`.
+    theme : "light" or "dark"
+        Colours of the figure.
+    figsize : tuple of (float, float), optional
+        Width and height in inches.
+
+    Returns
+    -------
+    Picture
+        A matplotlib figure with ``.save(path)`` and ``.to_frame()``; a notebook shows it once.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than four images, or a tap or option cannot be used.
+    """
+    return plot_similarity(similarity(models, images, at, **options), theme=theme, figsize=figsize)

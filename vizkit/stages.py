@@ -198,8 +198,9 @@ def find_stages(model: Any, at: str | Sequence[str | Tap] = "stages") -> list[Ta
         return _layers(module, size)
     if at == "gates":
         return _gates(module, size)
-    if isinstance(at, str):
-        at = [at]
+    wanted = [at] if isinstance(at, str) else at
+    if not isinstance(wanted, Sequence) or not wanted or "" in wanted:
+        raise InputError(f"nowhere to read: at={at!r}; give 'stages', 'layers' or names")
     return _named(model, module, size, at)
 
 

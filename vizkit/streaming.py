@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +12,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vizkit.errors import InputError, whole
+from vizkit.errors import InputError, VizkitError, whole
 from vizkit.forward import BATCH_SIZE
-from vizkit.images import Images, Photo, Transform, readable
+from vizkit.images import Images, Photo, Transform, printable, readable
 from vizkit.models import Classifier
 
 # fewer photos are read faster than a process starts
 _WORTH_WORKERS = 64
 _MOST_WORKERS = 4
+# how PyTorch words it
+_DIED = re.compile(r"DataLoader worker \(pid.*(is killed|exited unexpectedly)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,15 @@ def stream(
     ------
     InputError
         If inputs have different sizes, or ``workers`` is no number of processes.
+    VizkitError
+        If a process that reads photos was killed.
     """
     whole("batch_size", size)
     transforms = _distinct([each.transform for each in classifiers])
     count = workers_for(images, transforms) if workers is None else workers
     whole("workers", count, least=0)
     total = -(-len(images) // size)
-    loader: DataLoader[Any] = DataLoader(
+    loader: DataLoader[_Read | VizkitError] = DataLoader(
         _Reader(images, transforms, size),
         batch_size=None,
         sampler=range(total) if only is None else only,
@@ -96,7 +101,7 @@ def stream(
         generator=torch.Generator(),
     )
     chosen = [_index(transforms, each.transform) for each in classifiers]
-    for read in loader:
+    for read in _arriving(loader):
         made: dict[tuple[Any, ...], Tensor] = {}
         given = []
         for classifier, which in zip(classifiers, chosen, strict=True):
@@ -159,27 +164,69 @@ class _Read:
     failed: dict[str, str]
 
 
-class _Reader(Dataset[_Read]):
-    """Batches of prepared photos by number."""
+class _Reader(Dataset[_Read | VizkitError]):
+    """Batches of prepared photos by number; or why there is none."""
 
     def __init__(self, images: Images, transforms: Sequence[Any], size: int) -> None:
         self.images = images
         self.transforms = transforms
         self.size = size
 
-    def __getitem__(self, number: int) -> _Read:
-        """Read one batch."""
+    def __getitem__(self, number: int) -> _Read | VizkitError:
+        """Read one batch; from another process, an error comes best as a value."""
+        try:
+            return self._read(number)
+        except VizkitError as error:
+            return error
+
+    def _read(self, number: int) -> _Read:
         start = number * self.size
         positions: list[int] = []
         photos: list[Photo] = []
         failed: dict[str, str] = {}
         for position, photo in enumerate(self.images[start : start + self.size], start):
             good, bad = readable(Images((photo,)))
+            bad = bad or self._refused(photo, good)
             failed |= bad
-            photos += good.photos
-            positions += [position] * len(good)
+            if not bad:
+                photos += good.photos
+                positions.append(position)
         pixels = tuple(_stacked(photos, transform) for transform in self.transforms)
         return _Read(number, tuple(positions), pixels, failed)
+
+    def _refused(self, photo: Photo, good: Images) -> dict[str, str]:
+        """Say why a file that can be read cannot be used; of what is no file, nothing."""
+        if photo.path is None:
+            return {}
+        size = good.photos[0].rgb.size
+        try:
+            for transform in self.transforms:
+                if isinstance(transform, Transform):
+                    transform.check(size)
+        except InputError as error:
+            path = printable(photo.path)
+            return {path: f"{path}: {error}"}
+        return {}
+
+
+def _arriving(loader: DataLoader[_Read | VizkitError]) -> Iterator[_Read]:
+    """Take batches from a loader; raise what went wrong in the process that read them."""
+    arriving = iter(loader)
+    while True:
+        try:
+            read = next(arriving)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if not _DIED.match(str(error)):
+                raise
+            raise VizkitError(
+                "a process that reads photos was killed (out of memory?); "
+                "--workers 0 reads in this one, --resume goes on"
+            ) from error
+        if isinstance(read, VizkitError):
+            raise read
+        yield read
 
 
 def _stacked(photos: Sequence[Photo], transform: Any) -> Tensor:

@@ -555,7 +555,7 @@ def test_selectivity_needs_two_classes_that_were_seen():
     for folders in ((), ("cat",)):
         reason = ACCUMULATORS["class_selectivity"].missing(replace(case.site, classes=folders))
         assert reason is not None
-        assert str(len(folders)) in reason
+        assert "two or more" in reason
 
 
 def test_gradients_must_be_given():

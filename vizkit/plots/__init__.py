@@ -7,6 +7,7 @@ from vizkit.plots.fields import plot_receptive_fields
 from vizkit.plots.maps import plot_feature_maps
 from vizkit.plots.patches import plot_patches
 from vizkit.plots.probe import plot_probe
+from vizkit.plots.similarity import plot_similarity
 from vizkit.plots.style import Picture
 from vizkit.plots.tables import plot_predictions, plot_profile
 from vizkit.plots.trust import plot_agreement, plot_curves, plot_randomisation
@@ -24,6 +25,7 @@ __all__ = [
     "plot_profile",
     "plot_randomisation",
     "plot_receptive_fields",
+    "plot_similarity",
     "plot_statistics",
     "plot_training",
 ]

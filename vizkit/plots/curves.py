@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -141,10 +142,12 @@ def _panel(axes: Axes, rows: pd.DataFrame, by_stage: bool, look: Theme) -> None:
     models = list(rows["model"].unique())
     for model, group in rows.groupby("model", sort=False):
         # a gap stays a gap: no line is drawn across a place without a value
-        points = sorted(zip(group["layer"].map(places), group["value"], strict=True))
+        finite = group["value"].where(np.isfinite(group["value"]))
+        points = sorted(zip(group["layer"].map(places), finite, strict=True))
         line = series.line_of(str(model), models, look)
-        axes.plot(*zip(*points, strict=True), label=str(model), **line)
-    values = rows["value"].dropna().to_numpy()
+        axes.plot(*zip(*points, strict=True), label=str(model).replace("$", r"\$"), **line)
+    values = rows["value"].to_numpy(dtype=float)
+    values = values[np.isfinite(values)]
     if not len(values):
         axes.text(0.5, 0.5, "no value anywhere", transform=axes.transAxes, ha="center")
     elif values.min() > 0 and values.max() / values.min() > 100:
@@ -174,7 +177,7 @@ def _note(statistics: StageStatistics, rows: Mapping[str, pd.DataFrame]) -> str:
     """Say what a reader must know: how many images, what was sampled, what is missing."""
     photos = "1 image" if statistics.images == 1 else f"{statistics.images} images"
     sampled = [name for name in rows if name in statistics.sampling]
-    missing = [name for name, own in rows.items() if own["value"].isna().any()]
+    missing = [name for name, own in rows.items() if not np.isfinite(own["value"]).all()]
     models = set(statistics.frame["model"])
     parts = [f"Over {photos}."]
     if any(series.is_plain(model, models) for model in models):

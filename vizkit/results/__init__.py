@@ -5,6 +5,7 @@ from vizkit.results.fields import ReceptiveFields
 from vizkit.results.maps import FeatureMaps
 from vizkit.results.patches import Patches
 from vizkit.results.probe import LinearProbe
+from vizkit.results.similarity import Similarity
 from vizkit.results.statistics import StageStatistics
 from vizkit.results.taps import Seen, Tap, TapMapping, find_tap
 
@@ -15,6 +16,7 @@ __all__ = [
     "Patches",
     "ReceptiveFields",
     "Seen",
+    "Similarity",
     "StageStatistics",
     "Tap",
     "TapMapping",

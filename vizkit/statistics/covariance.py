@@ -62,7 +62,9 @@ class Covariance(Accumulator):
         scale = spread.masked_fill(still, torch.inf)
         correlations = (self.products / scale / scale[:, None]).abs().fill_diagonal_(0)
         largest = correlations.amax(dim=1).clamp(max=1)
-        return {"redundancy": largest.masked_fill(still, torch.nan)}
+        # a single channel has no other
+        alone = still | (len(largest) == 1)
+        return {"redundancy": largest.masked_fill(alone, torch.nan)}
 
     def whole(self) -> dict[str, float]:
         """Each statistic of the whole tap."""

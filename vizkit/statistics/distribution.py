@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Self
 
 import numpy as np
@@ -19,6 +20,8 @@ _MANTISSA = 6
 _SHIFT = 23 - _MANTISSA
 _BINS = 1 << (32 - _SHIFT)
 _HALF = _BINS // 2
+# the greatest exponent stands for infinity and what is no number
+_ODD = torch.arange(_BINS) % _HALF >= _HALF - (1 << _MANTISSA)
 
 
 @statistic(
@@ -43,15 +46,16 @@ class Shape(Accumulator):
 
     def update(self, sample: Sample) -> None:
         """Count the maps of some images."""
-        values = sample.sampled
+        # fourth powers of float32 leave its range where activations are tiny or huge
+        values = sample.exact(sample.sampled)
         number = values.shape[0] * values.shape[2]
-        mean = sample.exact(values.sum(dim=-1)).sum(dim=0) / number
-        away = values - mean.to(values)[:, None]
+        mean = values.sum(dim=(0, 2)) / number
+        away = values - mean[:, None]
         square = away * away
-        powers = [away, square, square * away, square * square]
-        sums = [sample.exact(each.sum(dim=-1)).sum(dim=0) for each in powers]
+        powers = [square, square * away, square * square]
         count = torch.full_like(mean, float(number))
-        self.sums = _joined(self.sums, _centred(count, sample.exact(mean.to(values)), sums))
+        sums = [each.sum(dim=(0, 2)) for each in powers]
+        self.sums = _joined(self.sums, torch.stack([count, mean, *sums]))
 
     def merge(self, other: Self) -> None:
         """Count what another accumulator counted."""
@@ -83,7 +87,8 @@ class Histogram(Accumulator):
 
     The bins are those of a float32 cut off after 6 bits of its mantissa: exact zeros have their
     own, all others are narrower than 1/64 of their value, whatever the range, so that histograms
-    of different images and machines add up exactly. A quantile is interpolated within its bin.
+    of different images and machines add up exactly. A quantile is interpolated within its bin; NaN
+    if any value is not finite.
     The idea of relative bins is that of Masson, Rim and Lee, "DDSketch", VLDB 2019.
     """
 
@@ -109,6 +114,8 @@ class Histogram(Accumulator):
 
     def whole(self) -> dict[str, float]:
         """Each statistic of the whole tap."""
+        if self.counts[_ODD].any():
+            return dict.fromkeys(QUANTILES, math.nan)
         low, high, counts = self.bins()
         total = np.cumsum(counts)
         found = {}
@@ -141,19 +148,6 @@ class Histogram(Accumulator):
         high = np.concatenate([-edges[1:-1][::-1], [0.0], edges[2:]])
         filled = ordered > 0
         return low[filled], high[filled], ordered[filled]
-
-
-def _centred(count: Tensor, middle: Tensor, sums: list[Tensor]) -> Tensor:
-    """Turn power sums about a value near the mean into those about the mean: (5, C)."""
-    first, second, third, fourth = sums
-    d = first / count
-    return torch.stack([
-        count,
-        middle + d,
-        second - d * first,
-        third - 3 * d * second + 2 * d.square() * first,
-        fourth - 4 * d * third + 6 * d.square() * second - 3 * d**3 * first,
-    ])  # fmt: skip
 
 
 def _standardised(sums: Tensor) -> dict[str, Tensor]:

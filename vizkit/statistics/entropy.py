@@ -18,8 +18,9 @@ class SpatialEntropy(Accumulator):
 
     -sum p log p / log(P) over P places, with p the share of each place in the sum of |a|: 1 where
     the activity is even, 0 where it is all in one place. A channel's is the mean over the images
-    in which it is not zero everywhere, NaN if there are none; the whole tap's is the mean over the
-    other channels. 0 for maps of one place.
+    in which it is not zero at all of them, NaN if there are none; the whole tap's is the mean over
+    the other channels. 0 for maps of one place. Stages are on one scale where their maps have at
+    least as many places as are sampled.
     """
 
     sampled: ClassVar[bool] = True

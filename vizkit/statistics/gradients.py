@@ -16,11 +16,18 @@ class GradientNorm(Accumulator):
     """Euclidean norm of the gradient of an image's cross-entropy, mean over images.
 
     The loss is -log p of the image's own class where the photos lie in folders named after the
-    network's classes, of its predicted class otherwise. The whole tap's is the norm over all its
-    maps together, a channel's that over its own map. One backward pass for all taps.
+    classes of every network described, of the predicted class otherwise: the unit says which. NaN
+    where nothing depends on the maps, or the network computes without gradients. The whole tap's
+    is the norm over all its maps together, a channel's that over its own map. One backward pass
+    for all taps.
     """
 
     backward: ClassVar[bool] = True
+
+    @classmethod
+    def missing(cls, site: Site) -> str | None:
+        """Say why the statistics do not exist at a site, or None."""
+        return None if site.differentiable else "the network was made in torch.inference_mode()"
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)

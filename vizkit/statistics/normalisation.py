@@ -29,7 +29,8 @@ class BatchNormalisation(Moments):
     def missing(cls, site: Site) -> str | None:
         """Say why the statistics do not exist at a site, or None."""
         if site.norm is None:
-            return "it is read behind batch normalisation: at='layers', role norm"
+            where = "at='layers', role norm"
+            return f"it is read behind batch normalisation with running statistics ({where})"
         return None
 
     def __init__(self, site: Site) -> None:

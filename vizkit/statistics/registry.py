@@ -29,12 +29,15 @@ class Site:
         The batch normalisation whose output this is, if it is one.
     device : torch.device
         Where sums are kept: the network's, so that counting never waits for a GPU.
+    differentiable : bool
+        False for networks made in inference mode.
     """
 
     tap: Tap
     classes: tuple[str, ...] = ()
     norm: _BatchNorm | None = None
     device: torch.device = CPU
+    differentiable: bool = True
 
     @property
     def channels(self) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
-from vizkit.errors import InputError, unknown, whole
+from vizkit.errors import InputError, NotFiniteWarning, unknown, whole
 from vizkit.evaluation import folder_indices
 from vizkit.forward import BATCH_SIZE, consumed, ran, recorded
 from vizkit.images import Images, Photo, as_images
@@ -94,14 +96,16 @@ def describe(
         If a statistic or tap is unknown, a statistic asked for by name exists nowhere here, no
         image can be read, or the sums in ``out`` are of another run.
     """
-    run = prepared(models, images, statistics, at, places=places, batch_size=batch_size)
-    folder = _folder(out, resume)
-    if folder is not None:
-        run.keep_in(folder, resume)
-    run.go(workers)
-    found = run.result()
-    if folder is not None:
-        run.finish(folder, found)
+    # sums made in the user's inference mode could not be added to
+    with torch.inference_mode(mode=False):
+        run = prepared(models, images, statistics, at, places=places, batch_size=batch_size)
+        folder = _folder(out, resume)
+        if folder is not None:
+            run.keep_in(folder, resume)
+        run.go(workers)
+        found = run.result()
+        if folder is not None:
+            run.finish(folder, found)
     return found
 
 
@@ -137,7 +141,7 @@ def prepared(
     classifiers = as_classifiers(models)
     photos = as_images(images)
     plan = _plan(classifiers, photos, statistics, at)
-    return Run(classifiers, photos, plan, places, batch_size)
+    return Run(classifiers, photos, plan, places and int(places), int(batch_size))
 
 
 @dataclass(frozen=True)
@@ -186,6 +190,8 @@ def _wanted(statistics: str | Sequence[str] | None) -> list[str]:
         return list(DEFAULT)
     if statistics == "all":
         return list(STATISTICS)
+    if not isinstance(statistics, str | Iterable) or not statistics:
+        raise InputError(f"statistics must be names, not {statistics!r}")
     names = [statistics] if isinstance(statistics, str) else list(dict.fromkeys(statistics))
     for name in names:
         if name not in STATISTICS:
@@ -201,6 +207,7 @@ def _site(classifier: Classifier, tap: Tap, folders: tuple[str, ...]) -> Site:
         _norm_of(classifier.module, tap),
         # float64 sums must be possible
         CPU if device.type == "mps" else device,
+        not any(parameter.is_inference() for parameter in classifier.module.parameters()),
     )
 
 
@@ -233,6 +240,8 @@ def _folder(out: str | Path | None, resume: bool) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make the folder {folder}: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"cannot write into {folder}")
     return folder
 
 
@@ -247,7 +256,7 @@ class Run:
     counted : int
         Images counted by this process.
     failed : dict of str to str
-        Files that could not be read, and why.
+        Positions of the files that could not be read, and why.
     """
 
     classifiers: list[Classifier]
@@ -267,7 +276,7 @@ class Run:
         total = -(-len(self.images) // self.batch_size)
         # every process takes each world-th batch
         self.batches = range(self.rank, total, self.world)
-        self.targets = [_targets_of(each, self.plan) for each in self.classifiers]
+        self.targets, self.loss = _targets(self.classifiers, self.plan)
 
     def keep_in(self, folder: Path, resume: bool) -> None:
         """Store the sums in a folder from now on; go on from those that are there."""
@@ -308,17 +317,18 @@ class Run:
         total = distributed.gather({str(self.rank): str(self.counted)})
         counted = sum(int(each) for each in total.values()) if self.world > 1 else self.counted
         if not counted:
-            raise InputError(f"none of the {len(self.images)} images can be read: {failed}")
-        order = [str(photo.path) for photo in self.images if str(photo.path) in failed]
-        lost = [(file, failed[file]) for file in dict.fromkeys(order)]
+            reasons = list(failed.values())[:3]
+            raise InputError(f"none of the {len(self.images)} images can be read: {reasons}")
+        lost = {_file(self.images.photos[n]): failed[str(n)] for n in sorted(map(int, failed))}
+        self._warn()
         wanted = self.plan.wanted
         words = f"{self.places} random places of each map" if self.places else ""
         return StageStatistics(
             frame=_frame(self.classifiers, self.plan.tables, wanted),
             channels=_channels(self.classifiers, self.plan.tables, wanted),
             images=counted,
-            failed=pd.DataFrame(lost, columns=["file", "reason"]),
-            units={name: STATISTICS[name] for name in wanted},
+            failed=pd.DataFrame(list(lost.items()), columns=["file", "reason"]),
+            units={name: STATISTICS[name].replace("the loss", self.loss) for name in wanted},
             distributions=_distributions(self.classifiers, self.plan.tables),
             left_out=self.plan.left_out,
             sampling={name: words for name in wanted if ACCUMULATORS[name].sampled and words},
@@ -327,16 +337,20 @@ class Run:
     def finish(self, folder: Path, found: StageStatistics) -> None:
         """Write the tables, and take the stored sums away."""
         if self.rank == 0:
-            write_tables(found, folder)
+            files = write_tables(found, folder)
             options = {key: value for key, value in self.facts.items() if key != "images"}
-            options |= {"counted": found.images, "sampling": found.sampling}
-            write_manifest(folder, "vizkit stats", options, self.classifiers, self.images)
+            options |= {
+                "counted": found.images,
+                "sampling": found.sampling,
+                "units": found.units,
+            }
+            write_manifest(folder, "vizkit stats", options, self.classifiers, self.images, files)
         distributed.agree()
         if self.state:
             self.state.unlink(missing_ok=True)
 
     def _count(self, batch: Batch) -> None:
-        self.failed |= batch.failed
+        self.failed |= self._failed_of(batch)
         if not batch.positions:
             return
         for classifier, table, inputs, targets in zip(
@@ -344,6 +358,27 @@ class Run:
         ):
             self._count_one(classifier.module, table, inputs, batch.positions, targets)
         self.counted += len(batch.positions)
+
+    def _failed_of(self, batch: Batch) -> dict[str, str]:
+        """Reasons by position: the same wherever the folder lies."""
+        start = batch.number * self.batch_size
+        own = range(start, min(start + self.batch_size, len(self.images)))
+        missing = [n for n in own if n not in set(batch.positions)]
+        files = dict.fromkeys(self.images.photos[n].path for n in missing)
+        reasons = dict(zip(files, batch.failed.values(), strict=True))
+        return {str(n): reasons[self.images.photos[n].path] for n in missing}
+
+    def _warn(self) -> None:
+        """Say where activations were no numbers: what is computed from them is none either."""
+        odd = {
+            name.split("/")[1]
+            for name, accumulator in self._named()
+            for value in accumulator.state().values()
+            if not accumulator.backward and not torch.isfinite(value).all()
+        }
+        if odd:
+            where = ", ".join(sorted(odd))
+            warnings.warn(f"activations that are not finite at {where}", NotFiniteWarning, 3)
 
     def _count_one(
         self,
@@ -408,6 +443,7 @@ class Run:
             "device": [str(each.device) for each in self.classifiers],
             "torch": str(torch.__version__),
             "batch_size": self.batch_size,
+            "loss": self.loss,
             "processes": self.world,
             "images": _fingerprint(self.images),
         }
@@ -415,18 +451,36 @@ class Run:
 
 def _fingerprint(images: Images) -> dict[str, Any]:
     parts = [part for photo in images for part in (photo.name, _size(photo))]
-    return {"count": len(images), "names and sizes": _short_hash(parts)}
+    return {"count": len(images), "names, sizes and dates": _short_hash(parts)}
 
 
 def _size(photo: Photo) -> str:
-    """Size of a photo's file; its hash where it is in memory already."""
+    """Size and date of a photo's file; its hash where it is in memory already."""
     if photo.path is None:
         return photo_hash(photo)
-    return str(photo.path.stat().st_size if photo.path.exists() else 0)
+    if not photo.path.exists():
+        return "missing"
+    facts = photo.path.stat()
+    return f"{facts.st_size} {facts.st_mtime_ns}"
 
 
 def _short_hash(parts: Sequence[str]) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    # names of files need not be valid text
+    text = "\0".join(parts).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def _file(photo: Photo) -> str:
+    """Path of a photo as text that can be written."""
+    return str(photo.path).encode("utf-8", "backslashreplace").decode()
+
+
+def _targets(classifiers: list[Classifier], plan: _Plan) -> tuple[list[Tensor | None], str]:
+    """Classes whose loss is differentiated, of one kind for all networks, and their name."""
+    found = [_targets_of(each, plan) for each in classifiers]
+    if any(each is None for each in found):
+        return [None] * len(found), "the predicted class's loss"
+    return found, "the own class's loss"
 
 
 def _targets_of(classifier: Classifier, plan: _Plan) -> Tensor | None:
@@ -445,9 +499,12 @@ def _gradients(
 ) -> dict[Tap, Tensor]:
     wanted = logits.argmax(dim=1) if targets is None else targets.to(logits.device)
     loss = cross_entropy(logits.float(), wanted, reduction="sum")
-    found = torch.autograd.grad(loss, list(outputs.values()), allow_unused=True)
+    maps = list(outputs.values())
+    # nothing depends on the maps, or the network runs without gradients: there is no number
+    connected = loss.requires_grad and all(each.requires_grad for each in maps)
+    found = torch.autograd.grad(loss, maps, allow_unused=True) if connected else [None] * len(maps)
     return {
-        tap: torch.zeros_like(maps) if gradient is None else gradient
+        tap: torch.full_like(maps, torch.nan) if gradient is None else gradient
         for (tap, maps), gradient in zip(outputs.items(), found, strict=True)
     }
 

@@ -27,7 +27,9 @@ class ClassSelectivity(Accumulator):
     def missing(cls, site: Site) -> str | None:
         """Say why the statistics do not exist at a site, or None."""
         known = len(site.classes)
-        return None if known > 1 else f"it needs photos in two or more class folders, not {known}"
+        if known > 1:
+            return None
+        return "it needs every photo to lie in a class folder, and two or more of them"
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)

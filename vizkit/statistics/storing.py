@@ -110,7 +110,7 @@ def check_processes(folder: Path, world: int) -> None:
         )
 
 
-def write_tables(found: StageStatistics, folder: Path) -> None:
+def write_tables(found: StageStatistics, folder: Path) -> list[Path]:
     """Write the tables of a result as CSV, with all digits, and as Parquet.
 
     Parameters
@@ -119,6 +119,11 @@ def write_tables(found: StageStatistics, folder: Path) -> None:
         What was computed.
     folder : Path
         Gets ``statistics``, ``channels``, ``distributions`` and ``failed``.
+
+    Returns
+    -------
+    list of Path
+        The files.
     """
     tables = {
         "statistics": found.frame,
@@ -126,9 +131,12 @@ def write_tables(found: StageStatistics, folder: Path) -> None:
         "distributions": found.distributions,
         "failed": found.failed,
     }
-    for name, table in tables.items():
-        _replace(folder / f"{name}.csv", table, "csv")
-        _replace(folder / f"{name}.parquet", table, "parquet")
+    kinds = ("csv", "parquet")
+    return [
+        _replace(folder / f"{name}.{kind}", table, kind)
+        for name, table in tables.items()
+        for kind in kinds
+    ]
 
 
 def read_statistics(folder: str | Path) -> StageStatistics:
@@ -168,19 +176,19 @@ def read_statistics(folder: str | Path) -> StageStatistics:
         channels=tables.get("channels", empty),
         images=images,
         failed=tables.get("failed", pd.DataFrame(columns=["file", "reason"])),
-        units={name: STATISTICS[name] for name in known},
+        units={name: options.get("units", STATISTICS).get(name, name) for name in known},
         distributions=tables.get("distributions", empty),
         sampling=options.get("sampling", {}),
     )
 
 
-def _replace(path: Path, table: pd.DataFrame, kind: str) -> None:
+def _replace(path: Path, table: pd.DataFrame, kind: str) -> Path:
     partial = path.with_name(f".{path.name}.partial")
     if kind == "csv":
         table.to_csv(partial, index=False)
     else:
         table.to_parquet(partial, index=False)
-    partial.replace(path)
+    return partial.replace(path)
 
 
 def _differences(stored: dict[str, Any], wanted: dict[str, Any]) -> str:

@@ -41,7 +41,8 @@ class Range(Accumulator):
         """Count the maps of some images."""
         self.low = self.low.minimum(sample.lows.amin(dim=0))
         self.high = self.high.maximum(sample.peaks.amax(dim=0))
-        self.fired = self.fired + (sample.peaks > 0).sum(dim=0)
+        # what is no number makes no number
+        self.fired = self.fired + ((sample.peaks > 0) + 0 * sample.peaks).sum(dim=0)
         self.images = self.images + len(sample.peaks)
 
     def merge(self, other: Self) -> None:
@@ -55,12 +56,13 @@ class Range(Accumulator):
         """Each statistic per channel: (C,), float64."""
         active = self.fired / self.images
         rare = (self.fired > 0) & (active < RARE)
+        unknown = active.isnan()
         return {
             "min": self.low,
             "max": self.high,
-            "dead": (self.high <= 0).double(),
+            "dead": (self.high <= 0).double().masked_fill(unknown, torch.nan),
             "active": active,
-            "rare": rare.double(),
+            "rare": rare.double().masked_fill(unknown, torch.nan),
         }
 
     def whole(self) -> dict[str, float]:
@@ -95,8 +97,10 @@ class Signs(Accumulator):
         pairs = [_signs(value, negative) for value in sample.values]
         balance, fired = (sample.exact(torch.stack(part)) for part in zip(*pairs, strict=True))
         self.count = self.count + len(pairs) * sample.area
-        self.zeros = self.zeros + (sample.area - fired).sum(dim=0)
-        self.negative = self.negative + (fired - balance).sum(dim=0) / 2
+        # the sign of what is no number is 0: it must not count as a zero
+        odd = (0 * sample.lows + 0 * sample.peaks).sum(dim=0)
+        self.zeros = self.zeros + (sample.area - fired).sum(dim=0) + odd
+        self.negative = self.negative + (fired - balance).sum(dim=0) / 2 + odd
 
     def merge(self, other: Self) -> None:
         """Count what another accumulator counted."""
