@@ -217,12 +217,14 @@ MIXING = {
     "softmax attention": lambda: Attention(4, softmax=True),
     "window attention": lambda: Windows(4),
     "softmax": lambda: Does(lambda x: x.flatten(2).softmax(-1).view_as(x)),
-    "conv1d": lambda: nn.Sequential(nn.Flatten(2), nn.Conv1d(4, 4, 3, padding=1), nn.Unflatten(2, (16, 16))),
+    "conv1d": lambda: nn.Sequential(
+        nn.Flatten(2), nn.Conv1d(4, 4, 3, padding=1), nn.Unflatten(2, (16, 16))
+    ),
     "transposed convolution": lambda: nn.ConvTranspose2d(4, 4, 2, 2),
     "roll": lambda: Does(lambda x: x.roll((2, 2), (2, 3))),
     "strided slice": lambda: Does(lambda x: x[..., ::2, ::2]),
     "split rows": lambda: Does(lambda x: x.reshape(1, 16, 8, 8)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MIXING)

@@ -1,8 +1,10 @@
 """One reader for several networks: what each sees is what `capture` would have given it."""
 
+import multiprocessing
 import os
 import random
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -206,8 +208,20 @@ def test_errors_are_the_same_from_another_process(folder, workers):
 
 
 def test_a_reader_that_was_killed(folder):
-    with pytest.raises(VizkitError, match="was killed .out of memory.*--workers 0"):
+    with pytest.raises(VizkitError, match=r"was killed \(out of memory.*--workers 0"):
         list(stream([a_model(deadly)], as_images(folder), workers=1))
+
+
+def test_a_reader_that_is_killed_while_the_caller_works(folder):
+    before = set(multiprocessing.active_children())
+    batches = stream([a_model()], as_images(folder), size=1, workers=1)
+    next(batches)
+    (reader,) = set(multiprocessing.active_children()) - before
+    os.kill(reader.pid, signal.SIGKILL)
+    # the signal comes meanwhile, and must not break into whatever the caller does
+    time.sleep(0.5)
+    with pytest.raises(VizkitError, match="was killed"):
+        list(batches)
 
 
 def test_photos_too_long_to_be_scaled_are_left_out(folder):

@@ -277,7 +277,7 @@ def _transposed(call: _Call, layout: _Layout) -> _Layout:
 
 
 def _reduced(call: _Call, layout: _Layout) -> _Layout:
-    """A mean or maximum over dimensions: over the places, it is a gate."""
+    """Follow a mean or maximum over dimensions: over the places, it is a gate."""
     dims = call.dims() if len(call.args) > 1 else list(range(-len(call.shape), 0))
     if layout.dim in dims:
         return replace(layout, size=1)
@@ -310,7 +310,7 @@ def _batch_normed(call: _Call, layout: _Layout) -> _Layout:
 
 
 def _multiplied(call: _Call, layout: _Layout) -> _Layout:
-    """A product with weights mixes the last dimension; one of two maps is attention."""
+    """Follow a product: weights mix the last dimension only, two maps are attention."""
     first = call.args[1 if call.packet in {aten.addmm, aten.baddbmm} else 0]
     weights = len(call.maps) == 1 and call.maps[0].tensor is first
     return _each(call, layout) if weights and layout.dim != -1 else _UNKNOWN

@@ -200,8 +200,8 @@ def find_stages(model: Any, at: str | Sequence[str | Tap] = "stages") -> list[Ta
         return _gates(module, size)
     wanted = [at] if isinstance(at, str) else at
     if not isinstance(wanted, Sequence) or not wanted or "" in wanted:
-        raise InputError(f"nowhere to read: at={at!r}; give 'stages', 'layers' or names")
-    return _named(model, module, size, at)
+        raise InputError(f"no taps to read: at={at!r}; give 'stages', 'layers' or names")
+    return _named(model, module, size, wanted)
 
 
 def trace(module: nn.Module, size: tuple[int, int], *, exact: bool = False) -> list[Call]:
@@ -351,7 +351,7 @@ def _named(
         elif named := _first(path, stages, layers):
             found.append(named)
         else:
-            names = [*(tap.name for tap in (*stages(), *layers())), *modules]
+            names = [*(tap.name for tap in (*stages(), *layers())), *filter(None, modules)]
             raise unknown("stage, layer or module", path, dict.fromkeys(names))
     return found
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import torch
@@ -226,7 +230,37 @@ def _arriving(loader: DataLoader[_Read | VizkitError]) -> Iterator[_Read]:
             ) from error
         if isinstance(read, VizkitError):
             raise read
-        yield read
+        with _undisturbed():
+            yield read
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep the death of a reader from breaking into what the caller does; it is told later.
+
+    PyTorch raises its error from the signal, wherever the main thread is just then. The next
+    batch asks for the readers anyway.
+    """
+    number = getattr(signal, "SIGCHLD", None)
+    handler = None if number is None else signal.getsignal(number)
+    # signals belong to the main thread; without PyTorch's handler there is nothing to do
+    if (
+        number is None
+        or not callable(handler)
+        or threading.current_thread() is not threading.main_thread()
+    ):
+        yield
+        return
+
+    def quiet(signum: int, frame: FrameType | None) -> None:
+        with suppress(RuntimeError):
+            handler(signum, frame)
+
+    signal.signal(number, quiet)
+    try:
+        yield
+    finally:
+        signal.signal(number, handler)
 
 
 def _stacked(photos: Sequence[Photo], transform: Any) -> Tensor:

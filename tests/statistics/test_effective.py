@@ -193,3 +193,14 @@ def test_the_network_is_left_as_it_was(demo, photos, unchanged):
     assert first.frame.equals(second.frame)
     assert repr(first).startswith("ReceptiveFields over 5 image(s)\n")
     assert "<table" in first._repr_html_()
+
+
+def test_behind_a_norm_of_all_places_the_field_is_the_whole_input():
+    layers = [nn.Conv2d(3, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.Conv2d(4, 4, 3)]
+    found = vizkit.receptive_fields(head(*layers, channels=4), torch.randn(2, 3, 9, 11), ["0", "2"])
+    known, unknown = found.frame.to_dict("records")
+    assert (known["theoretical"], known["outside"]) == (3, 0)
+    assert math.isnan(unknown["theoretical"])
+    assert math.isnan(unknown["share"])
+    assert unknown["clipped"] == math.sqrt(99)
+    assert unknown["outside"] == 0

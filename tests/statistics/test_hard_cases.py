@@ -154,7 +154,7 @@ def test_numpy_integers_are_numbers(folder, tmp_path):
 
 @pytest.mark.parametrize("at", [[], "", [""], 5])
 def test_nowhere_to_read(at):
-    with pytest.raises(InputError, match="nowhere to read"):
+    with pytest.raises(InputError, match="no taps to read"):
         vizkit.describe(wrapped(), torch.rand(1, 3, 32, 32), at=at)
 
 

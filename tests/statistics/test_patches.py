@@ -295,12 +295,32 @@ def test_files_that_cannot_be_read_are_listed(demo, folder):
         ({"k": 2.0}, "k must be a whole number"),
         ({"batch_size": 0}, "batch_size must be a whole number"),
         ({"at": "conv9_1"}, "unknown stage, layer or module 'conv9_1'"),
-        ({"at": []}, "no taps"),
+        ({"at": []}, "nowhere to read"),
     ],
 )
 def test_what_cannot_be_used_is_named_before_any_photo_is_read(demo, options, message):
     with pytest.raises(InputError, match=message):
         vizkit.top_patches(demo, vizkit.samples(), **{"at": "conv2_1", **options})
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, torch.tensor, np.array])
+def test_one_channel_of_any_kind_of_number(kind):
+    net = plain(nn.Conv2d(3, 4, 3))
+    found = [
+        vizkit.top_patches(net, tensors(2), ["0"], channels=given).frame
+        for given in (3, kind(3), [kind(3)], np.array([3]))
+    ]
+    assert set(found[0]["channel"]) == {3}
+    assert all(each.equals(found[0]) for each in found)
+    with pytest.raises(InputError, match=r"has channels 0 to 3, not 3\.0"):
+        vizkit.top_patches(net, tensors(2), ["0"], channels=3.0)
+
+
+def test_a_field_that_is_not_known_is_the_whole_input():
+    net = plain(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.Conv2d(4, 4, 3))
+    found = vizkit.top_patches(net, tensors(2), ["0", "2"], [0], k=1)
+    assert found.fields["height"].isna().tolist() == [False, True]
+    assert found.frame.iloc[-1][BOX].tolist() == [0, 0, 16, 12]
 
 
 def test_values_that_are_not_finite_are_refused():

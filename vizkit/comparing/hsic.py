@@ -47,7 +47,7 @@ def cka(sums: np.ndarray) -> np.ndarray:
         1 on the diagonal; NaN in rows and columns of kernels that do not vary.
     """
     sizes = _sizes(np.diag(sums))
-    found: np.ndarray = sums / sizes[:, None] / sizes[None, :]
+    found: np.ndarray = sums / (sizes[:, None] * sizes[None, :])
     return found
 
 
@@ -78,7 +78,7 @@ def interval(
     sizes = _sizes(draws @ np.diagonal(parts, axis1=1, axis2=2))
     # row by row: all resamples of all pairs at once would be large
     for row in range(taps):
-        values = draws @ parts[:, row] / sizes[:, row, None] / sizes
+        values = draws @ parts[:, row] / (sizes[:, row, None] * sizes)
         low[row], high[row] = np.percentile(values, _INTERVAL, axis=0)
     return low, high
 

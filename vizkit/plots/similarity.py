@@ -9,7 +9,7 @@ from math import ceil
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
@@ -147,12 +147,13 @@ def _label_taps(axis: Axis, side: _Side, cell: float) -> float:
     places = [place for first, end in spans for place in range(first, end, step)]
     ticks = [side.ticks[place] for place in places]
     size = 8.0 if cell == _CELL else 6.5
-    turned = axis.axis_name == "x" and not side.by_stage
+    below = isinstance(axis, XAxis)
+    turned = below and not side.by_stage
     axis.set_ticks(places, ticks, minor=True)
     axis.set_tick_params(
         which="minor", length=0, pad=2, labelsize=size, labelrotation=90 if turned else 0
     )
-    sideways = turned or axis.axis_name == "y"
+    sideways = turned or not below
     return size * (_WIDTH * max(len(tick) for tick in ticks) if sideways else 1.0)
 
 
@@ -164,7 +165,7 @@ def _label_models(axis: Axis, side: _Side, cell: float, room: float) -> None:
         (end - first) * cell * 72 / (_WIDTH * len(name))
         for (first, end), name in zip(spans, names, strict=True)
     )
-    upright = axis.axis_name == "x"
+    upright = isinstance(axis, XAxis)
     axis.remove_overlapping_locs = False
     axis.set_ticks(
         [(first + end - 1) / 2 for first, end in spans],
@@ -203,8 +204,9 @@ def _best(axes: Axes, matrix: np.ndarray, width: float) -> None:
             continue
         corner = (int(np.nanargmax(values)) - 0.43, y - 0.43)
         for colour, share in (("#000000", 1.0), ("#ffffff", 0.47)):
-            lines = {"edgecolor": colour, "linewidth": share * width}
-            axes.add_patch(Rectangle(corner, 0.86, 0.86, fill=False, **lines))
+            frame = Rectangle(corner, 0.86, 0.86, fill=False)
+            frame.set(edgecolor=colour, linewidth=share * width)
+            axes.add_patch(frame)
 
 
 def _lines(axes: Axes, down: _Side, across: _Side, look: Theme) -> None:

@@ -163,11 +163,16 @@ def _bests(
     k: int,
 ) -> list[Best]:
     """Begin a search at every tap, if the channels are there."""
-    wanted = [channels] if isinstance(channels, int) else channels
+    wanted = None if channels is None else _listed(channels)
     taps = dict.fromkeys(find_stages(classifier, at))
     if not taps or (wanted is not None and not len(wanted)):
         raise InputError("no taps to read" if not taps else "no channels: the list is empty")
     return [Best(tap, _checked(classifier, tap, wanted), k) for tap in taps]
+
+
+def _listed(channels: int | Sequence[int]) -> Sequence[int]:
+    """Make a list of one channel; of any kind of number, as NumPy's."""
+    return channels if np.iterable(channels) else [channels]
 
 
 def _checked(classifier: Classifier, tap: Tap, channels: Sequence[int] | None) -> list[int] | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,24 +15,27 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
-from vizkit.errors import InputError, NotFiniteWarning, unknown, whole
-from vizkit.evaluation import folder_indices
+from vizkit.errors import InputError, NotFiniteWarning, whole
 from vizkit.forward import BATCH_SIZE, consumed, ran, recorded
 from vizkit.images import Images, Photo, as_images
 from vizkit.models import Classifier, as_classifiers
-from vizkit.provenance import photo_hash, transform_words, weights_hash, write_manifest
+from vizkit.provenance import (
+    fingerprint,
+    short_hash,
+    transform_words,
+    weights_hash,
+    write_manifest,
+)
 from vizkit.results import StageStatistics, Tap
-from vizkit.stages import find_stages
 from vizkit.statistics import distributed
-from vizkit.statistics.distribution import Histogram
-from vizkit.statistics.places import columns_of
-from vizkit.statistics.registry import ACCUMULATORS, DEFAULT, STATISTICS, Accumulator, Site
-from vizkit.statistics.sample import CPU, PLACES, Sample
+from vizkit.statistics.frames import bin_frame, channel_frame, tap_frame
+from vizkit.statistics.planning import Plan, planned
+from vizkit.statistics.registry import ACCUMULATORS, STATISTICS, Accumulator
+from vizkit.statistics.sample import PLACES, Sample
 from vizkit.statistics.storing import check_processes, load_state, save_state, write_tables
-from vizkit.streaming import Batch, labels_of, stream
+from vizkit.streaming import Batch, stream
 
 # seconds of work that a stopped run may lose; more where storing itself takes long
 SAVE_EVERY = 5.0
@@ -140,94 +142,8 @@ def prepared(
     whole("batch_size", batch_size)
     classifiers = as_classifiers(models)
     photos = as_images(images)
-    plan = _plan(classifiers, photos, statistics, at)
+    plan = planned(classifiers, photos, statistics, at)
     return Run(classifiers, photos, plan, places and int(places), int(batch_size))
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Which statistics are computed where."""
-
-    wanted: list[str]
-    left_out: dict[str, str]
-    labels: Tensor | None
-    folders: tuple[str, ...]
-    # one per network: what counts at each tap
-    tables: list[dict[Tap, list[Accumulator]]]
-
-
-def _plan(
-    classifiers: list[Classifier],
-    images: Images,
-    statistics: str | Sequence[str] | None,
-    at: str | Sequence[str | Tap],
-) -> _Plan:
-    names = _wanted(statistics)
-    labels = labels_of(images)
-    folders = tuple(sorted(set(labels or ())))
-    numbers = {folder: n for n, folder in enumerate(folders)}
-    reasons: dict[str, str] = {}
-    tables = []
-    for classifier in classifiers:
-        sites = [_site(classifier, tap, folders) for tap in find_stages(classifier, at)]
-        tables.append({site.tap: list(_accumulators(site, names, reasons)) for site in sites})
-    made = {type(each) for table in tables for row in table.values() for each in row}
-    missing = {name: reasons[name] for name in names if ACCUMULATORS[name] not in made}
-    if missing and statistics not in ("all", None):
-        name, reason = next(iter(missing.items()))
-        raise InputError(f"no statistic {name!r} here: {reason}")
-    return _Plan(
-        [name for name in names if name not in missing],
-        missing,
-        torch.tensor([numbers[each] for each in labels]) if labels else None,
-        folders,
-        tables,
-    )
-
-
-def _wanted(statistics: str | Sequence[str] | None) -> list[str]:
-    if statistics is None:
-        return list(DEFAULT)
-    if statistics == "all":
-        return list(STATISTICS)
-    if not isinstance(statistics, str | Iterable) or not statistics:
-        raise InputError(f"statistics must be names, not {statistics!r}")
-    names = [statistics] if isinstance(statistics, str) else list(dict.fromkeys(statistics))
-    for name in names:
-        if name not in STATISTICS:
-            raise unknown("statistic", name, [*STATISTICS, "all"], len(STATISTICS) + 1)
-    return names
-
-
-def _site(classifier: Classifier, tap: Tap, folders: tuple[str, ...]) -> Site:
-    device = classifier.device
-    return Site(
-        tap,
-        folders,
-        _norm_of(classifier.module, tap),
-        # float64 sums must be possible
-        CPU if device.type == "mps" else device,
-        not any(parameter.is_inference() for parameter in classifier.module.parameters()),
-    )
-
-
-def _norm_of(module: nn.Module, tap: Tap) -> _BatchNorm | None:
-    if tap.role != "norm":
-        return None
-    own = module.get_submodule(tap.module)
-    # timm's BatchNormAct2d is read at its inner Identity
-    around = module.get_submodule(tap.module.rpartition(".")[0])
-    found = next((each for each in (own, around) if isinstance(each, _BatchNorm)), None)
-    return found if found is not None and found.running_mean is not None else None
-
-
-def _accumulators(site: Site, names: list[str], reasons: dict[str, str]) -> Iterator[Accumulator]:
-    for cls in dict.fromkeys(ACCUMULATORS[name] for name in names):
-        reason = cls.missing(site)
-        if reason is None:
-            yield cls(site)
-        else:
-            reasons |= {name: reason for name in names if ACCUMULATORS[name] is cls}
 
 
 def _folder(out: str | Path | None, resume: bool) -> Path | None:
@@ -261,7 +177,7 @@ class Run:
 
     classifiers: list[Classifier]
     images: Images
-    plan: _Plan
+    plan: Plan
     places: int | None
     batch_size: int
     done: int = 0
@@ -276,7 +192,6 @@ class Run:
         total = -(-len(self.images) // self.batch_size)
         # every process takes each world-th batch
         self.batches = range(self.rank, total, self.world)
-        self.targets, self.loss = _targets(self.classifiers, self.plan)
 
     def keep_in(self, folder: Path, resume: bool) -> None:
         """Store the sums in a folder from now on; go on from those that are there."""
@@ -324,12 +239,12 @@ class Run:
         wanted = self.plan.wanted
         words = f"{self.places} random places of each map" if self.places else ""
         return StageStatistics(
-            frame=_frame(self.classifiers, self.plan.tables, wanted),
-            channels=_channels(self.classifiers, self.plan.tables, wanted),
+            frame=tap_frame(self.classifiers, self.plan.tables, wanted),
+            channels=channel_frame(self.classifiers, self.plan.tables, wanted),
             images=counted,
             failed=pd.DataFrame(list(lost.items()), columns=["file", "reason"]),
-            units={name: STATISTICS[name].replace("the loss", self.loss) for name in wanted},
-            distributions=_distributions(self.classifiers, self.plan.tables),
+            units={name: STATISTICS[name].replace("the loss", self.plan.loss) for name in wanted},
+            distributions=bin_frame(self.classifiers, self.plan.tables),
             left_out=self.plan.left_out,
             sampling={name: words for name in wanted if ACCUMULATORS[name].sampled and words},
         )
@@ -354,7 +269,7 @@ class Run:
         if not batch.positions:
             return
         for classifier, table, inputs, targets in zip(
-            self.classifiers, self.plan.tables, batch.inputs, self.targets, strict=True
+            self.classifiers, self.plan.tables, batch.inputs, self.plan.targets, strict=True
         ):
             self._count_one(classifier.module, table, inputs, batch.positions, targets)
         self.counted += len(batch.positions)
@@ -436,62 +351,22 @@ class Run:
             "models": [each.name for each in self.classifiers],
             "weights": [weights_hash(each.module)[:16] for each in self.classifiers],
             "transforms": [transform_words(each.transform) for each in self.classifiers],
-            "classes": [_short_hash(each.classes) for each in self.classifiers],
+            "classes": [short_hash(each.classes) for each in self.classifiers],
             "taps": [[tap.label for tap in table] for table in self.plan.tables],
             "statistics": self.plan.wanted,
             "places": self.places,
             "device": [str(each.device) for each in self.classifiers],
             "torch": str(torch.__version__),
             "batch_size": self.batch_size,
-            "loss": self.loss,
+            "loss": self.plan.loss,
             "processes": self.world,
-            "images": _fingerprint(self.images),
+            "images": f"{len(self.images)}: {fingerprint(self.images)}",
         }
-
-
-def _fingerprint(images: Images) -> dict[str, Any]:
-    parts = [part for photo in images for part in (photo.name, _size(photo))]
-    return {"count": len(images), "names, sizes and dates": _short_hash(parts)}
-
-
-def _size(photo: Photo) -> str:
-    """Size and date of a photo's file; its hash where it is in memory already."""
-    if photo.path is None:
-        return photo_hash(photo)
-    if not photo.path.exists():
-        return "missing"
-    facts = photo.path.stat()
-    return f"{facts.st_size} {facts.st_mtime_ns}"
-
-
-def _short_hash(parts: Sequence[str]) -> str:
-    # names of files need not be valid text
-    text = "\0".join(parts).encode("utf-8", "surrogateescape")
-    return hashlib.sha256(text).hexdigest()[:16]
 
 
 def _file(photo: Photo) -> str:
     """Path of a photo as text that can be written."""
     return str(photo.path).encode("utf-8", "backslashreplace").decode()
-
-
-def _targets(classifiers: list[Classifier], plan: _Plan) -> tuple[list[Tensor | None], str]:
-    """Classes whose loss is differentiated, of one kind for all networks, and their name."""
-    found = [_targets_of(each, plan) for each in classifiers]
-    if any(each is None for each in found):
-        return [None] * len(found), "the predicted class's loss"
-    return found, "the own class's loss"
-
-
-def _targets_of(classifier: Classifier, plan: _Plan) -> Tensor | None:
-    """Output of each image's class folder; None where folders are no classes of the network."""
-    if plan.labels is None:
-        return None
-    try:
-        found = folder_indices(classifier, list(plan.folders))
-    except InputError:
-        return None
-    return torch.tensor([found[folder] for folder in plan.folders])[plan.labels]
 
 
 def _gradients(
@@ -507,55 +382,3 @@ def _gradients(
         tap: torch.full_like(maps, torch.nan) if gradient is None else gradient
         for (tap, maps), gradient in zip(outputs.items(), found, strict=True)
     }
-
-
-def _frame(
-    classifiers: list[Classifier], tables: list[dict[Tap, list[Accumulator]]], wanted: list[str]
-) -> pd.DataFrame:
-    rows = [
-        {**_where(classifier, tap), "statistic": name, "value": value}
-        for classifier, table in zip(classifiers, tables, strict=True)
-        for tap, accumulators in table.items()
-        for name, value in _ordered([a.whole() for a in accumulators], wanted)
-    ]
-    return pd.DataFrame(rows, columns=["model", "stride", "layer", "role", "statistic", "value"])
-
-
-def _channels(
-    classifiers: list[Classifier], tables: list[dict[Tap, list[Accumulator]]], wanted: list[str]
-) -> pd.DataFrame:
-    parts = []
-    for classifier, table in zip(classifiers, tables, strict=True):
-        for tap, accumulators in table.items():
-            columns = dict(_ordered([a.channels() for a in accumulators], wanted))
-            numbers = {name: value.cpu().numpy() for name, value in columns.items()}
-            where = {**_where(classifier, tap), "channel": range(tap.channels)}
-            parts.append(pd.DataFrame({**where, **numbers}))
-    return pd.concat(parts, ignore_index=True)
-
-
-def _distributions(
-    classifiers: list[Classifier], tables: list[dict[Tap, list[Accumulator]]]
-) -> pd.DataFrame:
-    parts = [
-        pd.DataFrame(
-            {**_where(classifier, tap)}
-            | dict(zip(("low", "high", "count"), accumulator.bins(), strict=True))
-        )
-        for classifier, table in zip(classifiers, tables, strict=True)
-        for tap, accumulators in table.items()
-        for accumulator in accumulators
-        if isinstance(accumulator, Histogram)
-    ]
-    columns = ["model", "stride", "layer", "role", "low", "high", "count"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
-
-
-def _ordered(parts: list[dict[str, Any]], wanted: list[str]) -> list[tuple[str, Any]]:
-    merged = {name: value for part in parts for name, value in part.items()}
-    return [(name, merged[name]) for name in wanted if name in merged]
-
-
-def _where(classifier: Classifier, tap: Tap) -> dict[str, Any]:
-    columns = columns_of(classifier, tap)
-    return {name: columns[name] for name in ("model", "stride", "layer", "role")}
