@@ -295,7 +295,7 @@ def test_files_that_cannot_be_read_are_listed(demo, folder):
         ({"k": 2.0}, "k must be a whole number"),
         ({"batch_size": 0}, "batch_size must be a whole number"),
         ({"at": "conv9_1"}, "unknown stage, layer or module 'conv9_1'"),
-        ({"at": []}, "nowhere to read"),
+        ({"at": []}, "no taps to read"),
     ],
 )
 def test_what_cannot_be_used_is_named_before_any_photo_is_read(demo, options, message):
