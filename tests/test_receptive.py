@@ -8,6 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
+import vizkit
 from vizkit.receptive import Field, fields
 from vizkit.stages import find_stages
 
@@ -235,7 +236,7 @@ def test_what_is_not_followed_is_not_known(name, axis):
         net[2] = nn.Conv2d(16, 4, 1)
     found = fields(net, (16, 16), axis=axis)
     assert found["0", 0] == Field(3, 1, -1)
-    assert not {("1", 0), ("2", 0), ("3", 0), ("", 0)} & set(found)
+    assert not any(found[path, 0].known for path in ("1", "2", "3", ""))
 
 
 class OverChannels(nn.Module):
@@ -292,5 +293,21 @@ def test_fields_end_where_attention_begins(name, last):
     with torch.device("meta"):
         net = timm.create_model(name)
     found = fields(net, (224, 224))
-    assert (last, 0) in found
-    assert ("stages.3", 0) not in found
+    assert found[last, 0].known
+    assert not found["stages.3", 0].known
+
+
+def test_a_profile_shows_what_is_not_known():
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2, 1), nn.GroupNorm(2, 4), nn.ReLU(), nn.Conv2d(4, 4, 3, 2, 1), nn.ReLU()
+    )
+    net = nn.Sequential(net, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    table = vizkit.profile(net, size=32)
+    assert table["receptive_field"].isna().tolist() == [True] * len(table)
+
+
+def test_a_head_keeps_the_field_of_the_map_before_it():
+    head = nn.Sequential(nn.Flatten(), nn.Linear(4 * 7 * 9, 5), nn.ReLU(), nn.Linear(5, 2))
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d((7, 9)), head)
+    for axis in (-2, -1):
+        assert fields(net, (9, 11), axis=axis)["", 0] == Field(3)

@@ -11,10 +11,10 @@ neural networks", Distill 2019.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
-from math import prod
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ class Field:
     Attributes
     ----------
     size : int
-        Width of the field.
+        Width of the field; NaN where it is not known.
     step : int
         Distance between the fields of neighbouring places.
     start : int
@@ -46,6 +46,11 @@ class Field:
     size: int = 1
     step: int = 1
     start: int = 0
+
+    @property
+    def known(self) -> bool:
+        """Whether every operator up to here could be followed."""
+        return not math.isnan(self.size)
 
     def through(self, kernel: int, stride: float, padding: int, dilation: int) -> Field:
         """Field after a sliding window; a stride below 1 resizes to more places."""
@@ -85,7 +90,8 @@ def fields(
     Returns
     -------
     dict of (str, int) to Field
-        By module path and number of the call; without those whose field is not known.
+        By module path and number of the call; not `Field.known` where places were mixed in a
+        way that is not followed.
     """
     found: dict[tuple[str, int], Field] = {}
     counts: dict[str, int] = {}
@@ -95,9 +101,7 @@ def fields(
         def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
             number = counts[path] = counts.get(path, -1) + 1
             if isinstance(output, Tensor) and output in follower.layouts:
-                field = follower.layouts[output].field
-                if field is not None:
-                    found[path, number] = field
+                found[path, number] = follower.layouts[output].field or _NO_FIELD
 
         return keep
 
@@ -135,6 +139,8 @@ class _Layout:
 
 
 _UNKNOWN = _Layout(None)
+# NaN, so that a table shows it as what it is
+_NO_FIELD = Field(size=math.nan)  # type: ignore[arg-type]
 
 
 class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -256,7 +262,7 @@ def _mixed(_call: _Call, _layout: _Layout) -> _Layout:
 def _viewed(call: _Call, layout: _Layout) -> _Layout:
     """Find the places again in another shape of the same elements."""
     # how many elements lie between a place and the next
-    step = layout.inner * prod(call.shape[len(call.shape) + layout.dim + 1 :])
+    step = layout.inner * math.prod(call.shape[len(call.shape) + layout.dim + 1 :])
     behind = 1
     for dim in range(-1, -call.result.ndim - 1, -1):
         length = call.result.shape[dim]
@@ -313,6 +319,9 @@ def _multiplied(call: _Call, layout: _Layout) -> _Layout:
     """Follow a product: weights mix the last dimension only, two maps are attention."""
     first = call.args[1 if call.packet in {aten.addmm, aten.baddbmm} else 0]
     weights = len(call.maps) == 1 and call.maps[0].tensor is first
+    if weights and len(call.shape) == 2 and call.shape[0] == 1:
+        # the head: the whole of the one image in a row, and no places any more
+        return replace(layout, size=1)
     return _each(call, layout) if weights and layout.dim != -1 else _UNKNOWN
 
 

@@ -77,8 +77,9 @@ def windows(module: nn.Module, taps: Sequence[Tap], size: tuple[int, int]) -> di
     axes = [fields(module, size, device, axis) for axis in (HEIGHT, WIDTH)]
 
     def known(tap: Tap, found: dict[tuple[str, int], Field]) -> Field | None:
+        field = found.get((tap.module, tap.call))
         # a gate depends on the whole map before it, whatever its own operators look at
-        return None if tap.role == "gate" else found.get((tap.module, tap.call))
+        return None if tap.role == "gate" or field is None or not field.known else field
 
     return {tap: Window(known(tap, axes[0]), known(tap, axes[1]), size) for tap in taps}
 
