@@ -419,3 +419,21 @@ def test_tiff_with_several_pages(tmp_path):
     with Image.open(tmp_path / "t.tif") as tiff:
         assert tiff.n_frames == 2
     assert np.asarray(read(tmp_path / "t.tif"))[0, 0, 0] == 10
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_is_turned_once(tmp_path, kind, orientation):
+    pixels = np.zeros((24, 40, 3), np.uint8)
+    pixels[:8, :16] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"photo.{kind}"
+    Image.fromarray(pixels).save(path, exif=exif)
+    with Image.open(path) as stored:
+        expected = np.asarray(ImageOps.exif_transpose(stored).convert("RGB"))
+    once = read(path)
+    assert np.array_equal(np.asarray(once), expected)
+    assert np.array_equal(np.asarray(to_rgb(once)), expected)
+    whole = vizkit.Transform(expected.shape[:2], expected.shape[:2], interpolation="nearest")
+    assert np.array_equal(whole.view(once), expected)

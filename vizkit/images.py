@@ -38,6 +38,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# where Pillow looks for the orientation of a photo
+_ORIENTED = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -421,7 +423,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and turn is None:
         return image
     # not ImageOps.exif_transpose: it writes all tags anew, and fails if any has a wrong type
-    upright = image if turn is None else image.transpose(turn)
+    upright = image if turn is None else _turned(image, turn)
     if upright.mode in {"I", "F"} or upright.mode.startswith("I;"):
         return Image.fromarray(_eight_bit(np.asarray(upright))).convert("RGB")
     if upright.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in upright.info:
@@ -429,6 +431,14 @@ def to_rgb(image: Image.Image) -> Image.Image:
         below = Image.new("RGBA", layer.size, (*BACKGROUND, 255))
         return Image.alpha_composite(below, layer).convert("RGB")
     return upright.convert("RGB")
+
+
+def _turned(image: Image.Image, turn: Image.Transpose) -> Image.Image:
+    """Turn a photo, and take away what says that it must be turned."""
+    upright = image.transpose(turn)
+    for name in _ORIENTED:
+        upright.info.pop(name, None)
+    return upright
 
 
 def prepare(

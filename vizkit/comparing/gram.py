@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
 # features centred and multiplied in one go: they stay in the cache of a processor
-_COLUMNS = 4096
+_COLUMNS = 8192
 _COLUMNS_GPU = 1 << 18
 # sums of squares below this lose digits in float32
 _TINY = 1e-25
@@ -17,17 +15,17 @@ _TINY = 1e-25
 _ROUNDINGS = 8.0
 
 
-def gram_of(parts: Sequence[Tensor]) -> np.ndarray:
+def gram_of(maps: Tensor) -> np.ndarray:
     """Compute the inner products between images of their centred, flattened feature maps.
 
     Features are centred before they are multiplied, so that nothing cancels afterwards, and a
-    few at a time, so that no map is copied as a whole. Products are float32 (float64 where maps
-    are), their sums float64. Maps whose squares do not fit float32 are taken in float64.
+    few at a time, so that no map is copied as a whole. Products have the type of the maps, their
+    sums are float64. Maps whose squares do not fit float32 are multiplied in float64.
 
     Parameters
     ----------
-    parts : sequence of Tensor of shape (N_i, C, h, w)
-        Maps of one tap, of the first images, the next ones, and so on.
+    maps : Tensor of shape (N, F), float32 or float64
+        Flattened maps of one tap.
 
     Returns
     -------
@@ -35,33 +33,26 @@ def gram_of(parts: Sequence[Tensor]) -> np.ndarray:
         Exactly zero where the maps of all images are the same up to rounding; NaN or infinite
         where maps are.
     """
-    # float64 sums must be possible
-    flat = [_home(part).flatten(1) for part in parts]
-    kind = torch.float64 if flat[0].dtype == torch.float64 else torch.float32
-    products, base = _products(flat, kind)
+    products, base = _products(maps, maps.dtype)
     size = np.trace(products)
-    if not _TINY < size < np.inf and kind == torch.float32:
-        products, base = _products(flat, torch.float64)
+    if not _TINY < size < np.inf and maps.dtype == torch.float32:
+        products, base = _products(maps, torch.float64)
         size = np.trace(products)
-    if size <= (_ROUNDINGS * torch.finfo(kind).eps) ** 2 * base:
+    if size <= (_ROUNDINGS * torch.finfo(maps.dtype).eps) ** 2 * base:
         return np.zeros_like(products)
     return products
 
 
-def _products(flat: Sequence[Tensor], kind: torch.dtype) -> tuple[np.ndarray, float]:
+def _products(maps: Tensor, kind: torch.dtype) -> tuple[np.ndarray, float]:
     """Return the centred products, and the sum of squares of what was taken away."""
-    count, device = sum(len(part) for part in flat), flat[0].device
-    total = torch.zeros(count, count, dtype=torch.float64, device=device)
-    base = torch.zeros((), dtype=torch.float64, device=device)
-    step = _COLUMNS if device.type == "cpu" else _COLUMNS_GPU
-    for start in range(0, flat[0].shape[1], step):
-        columns = torch.cat([part[:, start : start + step].to(kind) for part in flat])
+    count, features = maps.shape
+    total = torch.zeros(count, count, dtype=torch.float64, device=maps.device)
+    base = torch.zeros((), dtype=torch.float64, device=maps.device)
+    step = _COLUMNS if maps.device.type == "cpu" else _COLUMNS_GPU
+    for start in range(0, features, step):
+        columns = maps[:, start : start + step].to(kind)
         centre = columns.mean(dim=0)
-        columns -= centre
+        columns = columns - centre
         total += columns @ columns.T
         base += centre.double().square().sum()
     return total.cpu().numpy(), count * float(base)
-
-
-def _home(maps: Tensor) -> Tensor:
-    return maps.cpu() if maps.device.type == "mps" else maps

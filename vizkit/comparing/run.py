@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from vizkit.comparing.gram import gram_of
 from vizkit.comparing.hsic import LEAST, cka, hsic, interval
 from vizkit.comparing.kernels import KERNELS
+from vizkit.comparing.shelf import Shelf
 from vizkit.errors import InputError, positive, unknown, whole
 from vizkit.forward import BATCH_SIZE, ran, recorded
 from vizkit.images import Images, as_images
@@ -124,6 +125,7 @@ class _Sums:
     taps: Sequence[Sequence[Tap]]
     kernel: str
     bandwidth: float
+    shelf: Shelf = field(default_factory=Shelf)
     parts: list[np.ndarray] = field(default_factory=list)
     counted: int = 0
     left_out: int = 0
@@ -158,25 +160,28 @@ class _Sums:
             for classifier, own, inputs in zip(
                 self.classifiers, self.taps, batch.inputs, strict=True
             )
-            for products in _grams(classifier, own, inputs)
+            for products in _grams(classifier, own, inputs, self.shelf)
         ]
         # a batch counts by its images
         self.parts.append(count * hsic(np.stack(kernels)))
         self.counted += count
 
 
-def _grams(classifier: Classifier, taps: Sequence[Tap], inputs: Tensor) -> Iterator[np.ndarray]:
+def _grams(
+    classifier: Classifier, taps: Sequence[Tap], inputs: Tensor, shelf: Shelf
+) -> Iterator[np.ndarray]:
     """Run a network on a batch, and give the inner products of its images at each tap."""
-    maps: dict[Tap, list[Tensor]] = {tap: [] for tap in taps}
+    count, first = len(inputs), 0
+    maps: dict[Tap, Tensor] = {}
     # few images at a time: intermediate maps stay small, and it is faster
     for few in torch.split(inputs, BATCH_SIZE):
         with recorded(classifier.module, taps, few) as (recorder, _):
             for tap in ran(taps, recorder):
-                maps[tap].append(recorder.outputs[tap])
-            # maps are freed as soon as they have been multiplied
+                maps[tap] = shelf.put(taps.index(tap), first, recorder.outputs[tap], count)
             recorder.clear()
+        first += len(few)
     for tap in taps:
-        products = gram_of(maps.pop(tap))
+        products = gram_of(maps[tap])
         if not np.isfinite(products).all():
             raise InputError(f"{classifier.name} gives NaN or infinity at {tap.label}")
         yield products
