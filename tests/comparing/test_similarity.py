@@ -298,6 +298,10 @@ def test_only_sums_are_kept(net, photos):
     # 6 batches: 4, 4, 4, 4, 4 and 2 that are too few
     assert [part.nbytes for part in sums.parts] == [8 * 3 * 3] * 5
     assert (sums.counted, sums.left_out) == (20, 2)
+    # room for one batch of four at each tap
+    areas = [(tap.channels, maps.shape[-2:].numel()) for tap, maps in
+             vizkit.capture(net, photos[:1], AT).items()]  # fmt: skip
+    assert [room.numel() for room in sums.shelf.room.values()] == [4 * c * a for c, a in areas]
     found = vizkit.similarity(net, photos, AT, batch_size=4)
     assert (found.images, found.left_out, found.batches) == (20, 2, 5)
     assert "2 left out" in repr(found)
