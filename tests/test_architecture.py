@@ -12,7 +12,7 @@ ROOT = Path(vizkit.__file__).parent
 # a module may import from the rows above its own, and packages from within themselves
 LAYERS = [
     {"errors"},
-    {"results"},
+    {"results", "files"},
     {"hooks"},
     {"images", "stages", "checkpoints", "receptive", "boxes"},
     {"zoo", "growth"},

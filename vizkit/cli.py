@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -145,8 +146,7 @@ def attribute(
         loaded, images, out, *wanted,
         against=other, theme=theme, pictures=pictures, drawing=drawing,
     )  # fmt: skip
-    for file, reason in found.failed.items():
-        typer.echo(f"left out {file}: {reason}", err=True)
+    _say_left_out(found.failed.items())
     for path in found.files:
         typer.echo(path)
 
@@ -208,8 +208,7 @@ def faithfulness(
         steps=steps,
         randomised=randomised,
     )
-    for file, reason in found.failed.items():
-        typer.echo(f"left out {file}: {reason}", err=True)
+    _say_left_out(found.failed.items())
     for model, method, reason in found.left_out:
         typer.echo(f"left out {method} of {model}: {reason}", err=True)
     _print(means(found.frame), as_json)
@@ -279,8 +278,7 @@ def stats(
             raise
         if place()[0] > 0:
             return
-    for file, reason in found.failed.itertuples(index=False):
-        typer.echo(f"left out {file}: {reason}", err=True)
+    _say_left_out(found.failed.itertuples(index=False))
     for reason in dict.fromkeys(found.left_out.values()):
         names = ", ".join(name for name, why in found.left_out.items() if why == reason)
         typer.echo(f"left out {names}: {reason}", err=True)
@@ -334,8 +332,7 @@ def patches(
     _require_folders(out, csv)
     _require_picture(out)
     found = top_patches(loaded, images, _split(at), _numbers(channels), k)
-    for file, reason in found.failed.itertuples(index=False):
-        typer.echo(f"left out {file}: {reason}", err=True)
+    _say_left_out(found.failed.itertuples(index=False))
     typer.echo(plot_patches(found, theme=theme).save(out))
     if csv:
         typer.echo(_write_csv(found.frame, csv))
@@ -364,8 +361,7 @@ def fields(
     _require_folders(out)
     _require_picture(out)
     found = receptive_fields(_load(_split(models), weights, device), images, where)
-    for file, reason in found.failed.itertuples(index=False):
-        typer.echo(f"left out {file}: {reason}", err=True)
+    _say_left_out(found.failed.itertuples(index=False))
     if out:
         plot_receptive_fields(found, theme=theme).save(out)
     _print(found.frame, as_json)
@@ -401,8 +397,7 @@ def probe(
     _require_folders(out, picture)
     _require_picture(picture)
     found = linear_probe(loaded, folder, where, folds=folds, test=test)
-    for file, reason in found.failed.itertuples(index=False):
-        typer.echo(f"left out {file}: {reason}", err=True)
+    _say_left_out(found.failed.itertuples(index=False))
     if out:
         _write_csv(found.frame, out)
     _print(found.frame, as_json)
@@ -450,8 +445,7 @@ def similarity(
         bandwidth=bandwidth,
         batch_size=batch_size,
     )
-    for file, reason in found.failed.itertuples(index=False):
-        typer.echo(f"left out {file}: {reason}", err=True)
+    _say_left_out(found.failed.itertuples(index=False))
     for tap in found.constant:
         typer.echo(f"left out {tap}: its maps are the same for all photos", err=True)
     if out:
@@ -635,6 +629,12 @@ def _numbers(text: str) -> list[int] | None:
         raise InputError(f"unknown channels {text!r}: write numbers such as 0,1,2") from None
 
 
+def _say_left_out(reasons: Iterable[tuple[str, str]]) -> None:
+    """Name the files that could not be read, and why."""
+    for file, reason in reasons:
+        typer.echo(f"left out {file}: {reason}", err=True)
+
+
 def _require_folders(*files: Path | None) -> None:
     """Raise before the work begins if there is no folder to write its results to."""
     from vizkit.errors import InputError
@@ -655,13 +655,11 @@ def _require_picture(file: Path | None) -> None:
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> Path:
     """Write a table in one step."""
-    from vizkit.errors import InputError
+    from vizkit.files import replacing
 
-    if not path.parent.is_dir():
-        raise InputError(f"no such folder: {path.parent}")
-    partial = path.with_name(f".{path.name}.partial")
-    frame.to_csv(partial, index=False)
-    partial.replace(path)
+    _require_folders(path)
+    with replacing(path) as partial:
+        frame.to_csv(partial, index=False)
     return path
 
 

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from vizkit.attribution import attribute
 from vizkit.attribution.targets import rows_of
 from vizkit.errors import InputError
+from vizkit.files import make_folder, replacing
 from vizkit.images import Images, as_images, readable
 from vizkit.models import Classifier, as_classifiers
 from vizkit.plots import plot_attributions
@@ -107,19 +108,12 @@ def export_attributions(
                 drawn = (
                     plot_attributions(found, theme=theme, **(drawing or {})) if pictures else None
                 )
-                _make(folder)
+                make_folder(folder)
                 written.append(_save_values(found, folder / f"{name}.npz"))
                 if drawn is not None:
                     written.append(drawn.save(folder / f"{name}.png"))
             bar.update()
     return Exported(tuple(written), failed)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {folder}: {error.strerror}") from error
 
 
 def _save_values(found: Sequence[Attributions], path: Path) -> Path:
@@ -135,9 +129,8 @@ def _save_values(found: Sequence[Attributions], path: Path) -> Path:
                 arrays[f"{each.model}/{method}/{stage}"] = values[0].cpu().numpy()
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(buffer.getvalue())
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_bytes(buffer.getvalue())
     return path
 
 

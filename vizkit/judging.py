@@ -17,6 +17,7 @@ from vizkit.attribution import METHODS, attribute, faithfulness
 from vizkit.boxes import boxes_of
 from vizkit.errors import ConvergenceWarning, InputError, whole
 from vizkit.evaluation import folder_indices, labelled
+from vizkit.files import replacing
 from vizkit.images import as_images, readable
 from vizkit.models import Classifier
 
@@ -174,6 +175,5 @@ def _has(method: str, option: str) -> bool:
 
 
 def _write(frame: pd.DataFrame, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    frame.to_csv(partial, index=False)
-    partial.replace(path)
+    with replacing(path) as partial:
+        frame.to_csv(partial, index=False)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from vizkit.files import replacing
 from vizkit.images import Images, Photo
 from vizkit.models import Classifier
 
@@ -79,9 +80,9 @@ def write_manifest(
             if path != target
         },
     }
-    partial = folder / ".manifest.json.partial"
-    partial.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    return partial.replace(target)
+    with replacing(target) as partial:
+        partial.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    return target
 
 
 def _visible(folder: Path) -> list[Path]:

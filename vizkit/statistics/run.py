@@ -18,8 +18,9 @@ from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
 from vizkit.errors import InputError, NotFiniteWarning, whole
+from vizkit.files import make_folder
 from vizkit.forward import BATCH_SIZE, consumed, ran, recorded
-from vizkit.images import Images, Photo, as_images
+from vizkit.images import Images, as_images, printable
 from vizkit.models import Classifier, as_classifiers
 from vizkit.provenance import (
     fingerprint,
@@ -152,10 +153,7 @@ def _folder(out: str | Path | None, resume: bool) -> Path | None:
             raise InputError("resume needs the folder of the run: out=…")
         return None
     folder = Path(out).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {folder}: {error.strerror}") from error
+    make_folder(folder)
     if not os.access(folder, os.W_OK):
         raise InputError(f"cannot write into {folder}")
     return folder
@@ -234,7 +232,9 @@ class Run:
         if not counted:
             reasons = list(failed.values())[:3]
             raise InputError(f"none of the {len(self.images)} images can be read: {reasons}")
-        lost = {_file(self.images.photos[n]): failed[str(n)] for n in sorted(map(int, failed))}
+        lost = {
+            printable(self.images.photos[n].path): failed[str(n)] for n in sorted(map(int, failed))
+        }
         self._warn()
         wanted = self.plan.wanted
         words = f"{self.places} random places of each map" if self.places else ""
@@ -362,11 +362,6 @@ class Run:
             "processes": self.world,
             "images": f"{len(self.images)}: {fingerprint(self.images)}",
         }
-
-
-def _file(photo: Photo) -> str:
-    """Path of a photo as text that can be written."""
-    return str(photo.path).encode("utf-8", "backslashreplace").decode()
 
 
 def _gradients(

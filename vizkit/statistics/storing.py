@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vizkit.errors import InputError
+from vizkit.files import replacing
 from vizkit.results import StageStatistics
 from vizkit.statistics.registry import STATISTICS
 
@@ -36,11 +37,10 @@ def save_state(
     facts : dict
         What the sums are of.
     """
-    partial = path.with_name(f".{path.name}.partial")
     meta = {"progress": json.dumps(progress), "facts": json.dumps(facts)}
-    # safetensors refuses tensors that share memory
-    save_file({k: v.detach().cpu().clone() for k, v in tensors.items()}, partial, meta)
-    partial.replace(path)
+    with replacing(path) as partial:
+        # safetensors refuses tensors that share memory
+        save_file({k: v.detach().cpu().clone() for k, v in tensors.items()}, partial, meta)
 
 
 def load_state(
@@ -183,12 +183,12 @@ def read_statistics(folder: str | Path) -> StageStatistics:
 
 
 def _replace(path: Path, table: pd.DataFrame, kind: str) -> Path:
-    partial = path.with_name(f".{path.name}.partial")
-    if kind == "csv":
-        table.to_csv(partial, index=False)
-    else:
-        table.to_parquet(partial, index=False)
-    return partial.replace(path)
+    with replacing(path) as partial:
+        if kind == "csv":
+            table.to_csv(partial, index=False)
+        else:
+            table.to_parquet(partial, index=False)
+    return path
 
 
 def _differences(stored: dict[str, Any], wanted: dict[str, Any]) -> str:
