@@ -1090,7 +1090,7 @@ class TestLaws:
         known = {key: value for key, value in options.items() if key in METHODS[method].options}
         # the first stage has few channels
         with_heads = attribute(net, given, method, [0, 3, 5], ["stride1"], **known)
-        monkeypatch.setattr("vizkit.attribution.run.LinearHeads", contextlib.nullcontext)
+        monkeypatch.setattr("vizkit.attribution.explaining.LinearHeads", contextlib.nullcontext)
         without = attribute(net, given, method, [0, 3, 5], ["stride1"], **known)
         (found,), (expected,) = (each.values[method].values() for each in (with_heads, without))
         # losses are small differences of scores, of which float32 keeps fewer digits
