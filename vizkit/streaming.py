@@ -20,6 +20,7 @@ from vizkit.errors import InputError, VizkitError, whole
 from vizkit.forward import BATCH_SIZE
 from vizkit.images import Images, Photo, Transform, printable, readable
 from vizkit.models import Classifier
+from vizkit.results import Seen
 
 # fewer photos are read faster than a process starts
 _WORTH_WORKERS = 64
@@ -40,6 +41,8 @@ class Batch:
         Where each image stands among all; those that could not be read are left out.
     inputs : tuple of Tensor of shape (N, 3, H, W)
         One per network, on its device; networks of one transform share one tensor.
+    sizes : tuple of (int, int) or None
+        Width and height of each photo, in pixels; None for what is no photo.
     failed : dict of str to str
         Files that could not be read, and why.
     """
@@ -47,7 +50,36 @@ class Batch:
     number: int
     positions: tuple[int, ...]
     inputs: tuple[Tensor, ...]
+    sizes: tuple[tuple[int, int] | None, ...]
     failed: dict[str, str]
+
+    def seen(self, which: int, classifier: Classifier, images: Images) -> Seen:
+        """Give what a network saw of these images as pixels, without the photos.
+
+        Parameters
+        ----------
+        which : int
+            Its number among the networks.
+        classifier : Classifier
+            The network.
+        images : Images
+            All of them.
+
+        Returns
+        -------
+        Seen
+            As `vizkit.images.prepare` does, but for the originals.
+        """
+        own, transform = self.inputs[which], classifier.transform
+        known = transform if isinstance(transform, Transform) else None
+        every = (0.0, 0.0, float(own.shape[-1]), float(own.shape[-2]))
+        return Seen(
+            names=tuple(images.photos[n].name for n in self.positions),
+            pixels=(known or Transform()).denormalize(own),
+            boxes=tuple(_box(size, known) if size else every for size in self.sizes),
+            originals=(None,) * len(self.positions),
+            transform=str(known) if known else "the model's own transform",
+        )
 
     def __len__(self) -> int:
         """Count the images that could be read and those that could not."""
@@ -113,7 +145,7 @@ def stream(
             if key not in made:
                 made[key] = _to_network(read.pixels[which], transforms[which], classifier)
             given.append(made[key])
-        yield Batch(read.number, read.positions, tuple(given), read.failed)
+        yield Batch(read.number, read.positions, tuple(given), read.sizes, read.failed)
 
 
 def labels_of(images: Images) -> tuple[str, ...] | None:
@@ -165,6 +197,7 @@ class _Read:
     number: int
     positions: tuple[int, ...]
     pixels: tuple[Tensor, ...]
+    sizes: tuple[tuple[int, int] | None, ...]
     failed: dict[str, str]
 
 
@@ -196,7 +229,8 @@ class _Reader(Dataset[_Read | VizkitError]):
                 photos += good.photos
                 positions.append(position)
         pixels = tuple(_stacked(photos, transform) for transform in self.transforms)
-        return _Read(number, tuple(positions), pixels, failed)
+        sizes = tuple(None if photo.tensor is not None else photo.rgb.size for photo in photos)
+        return _Read(number, tuple(positions), pixels, sizes, failed)
 
     def _refused(self, photo: Photo, good: Images) -> dict[str, str]:
         """Say why a file that can be read cannot be used; of what is no file, nothing."""
@@ -283,6 +317,11 @@ def _one(photo: Photo, transform: Any, as_bytes: bool) -> Tensor:
         shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
         raise InputError(f"the transform must give a (3, H, W) tensor, not {shape}")
     return tensor
+
+
+def _box(size: tuple[int, int], transform: Transform | None) -> tuple[float, float, float, float]:
+    """Part of a photo of this size that a network sees; of an unknown transform, all."""
+    return transform.box(size) if transform else (0.0, 0.0, float(size[0]), float(size[1]))
 
 
 def _to_network(pixels: Tensor, transform: Any, classifier: Classifier) -> Tensor:

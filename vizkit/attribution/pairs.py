@@ -24,7 +24,11 @@ _NAMES = ("model", "method", "stage")
 
 
 def agreement(
-    attributions: Attributions | Sequence[Attributions], *, size: int = SIZE, top: float = TOP
+    attributions: Attributions | Sequence[Attributions],
+    *,
+    size: int = SIZE,
+    top: float = TOP,
+    same_stage: bool = False,
 ) -> pd.DataFrame:
     """Compare every pair of methods, stages and networks on the same images and classes.
 
@@ -37,6 +41,8 @@ def agreement(
         all networks saw: larger maps are averaged, smaller ones interpolated.
     top : float
         Share of the places whose overlap is measured, in (0, 1).
+    same_stage : bool
+        Only pairs of networks by one method at one stage.
 
     Returns
     -------
@@ -70,6 +76,8 @@ def agreement(
     tops = {key: [_highest(each, top) for each in own] for key, own in maps.items()}
     rows = []
     for a, b in itertools.combinations(maps, 2):
+        if same_stage and a[1:] != b[1:]:
+            continue
         scores = [
             (_correlation(*ranks), ssim(*pair), _overlap(*highest))
             for pair, ranks, highest in zip(
