@@ -59,7 +59,11 @@ def capture(
     """
     classifier = as_classifier(model)
     taps = find_stages(classifier, at)
-    parts = list(captured_batches(classifier, as_images(images), taps))
+    return merged(list(captured_batches(classifier, as_images(images), taps)))
+
+
+def merged(parts: Sequence[FeatureMaps]) -> FeatureMaps:
+    """Put the feature maps of several batches of images one behind the other."""
     first = parts[0]
     if len(parts) == 1:
         return first

@@ -13,7 +13,8 @@ import vizkit
 from vizkit.errors import InputError
 from vizkit.plots import plot_distributions, plot_probe
 from vizkit.plots.bins import Axis, Bins
-from vizkit.plots.series import in_order, with_twins
+from vizkit.plots.series import with_twins
+from vizkit.results.axis import in_order
 from vizkit.results import LinearProbe
 
 PLAIN, TWIN, OTHER = "net", "net_bn", "vov"

@@ -17,6 +17,7 @@ from vizkit.plots import series, style
 from vizkit.plots.bins import Axis, Bins
 from vizkit.plots.style import Picture, Theme
 from vizkit.results import StageStatistics
+from vizkit.results.axis import Layer, in_order
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
 ROLES = {
@@ -88,7 +89,7 @@ def plot_distributions(
 class _Content:
     """The histograms to draw, and on which axis."""
 
-    bins: dict[tuple[str, series.Place, str], Bins]
+    bins: dict[tuple[str, Layer, str], Bins]
     by_stage: bool
     axis: Axis
 
@@ -126,13 +127,13 @@ class _Content:
     def scale_note(self) -> str:
         return "" if self.axis.width is None else " Axis: linear near zero, logarithmic beyond."
 
-    def places(self, model: str) -> list[series.Place]:
+    def places(self, model: str) -> list[Layer]:
         """Rows of one model: those of all models where they have any in common."""
         own = {each: [p for m, p, _ in self.bins if m == each] for each in self.models}
         joint = set.intersection(*(set(places) for places in own.values()))
-        return series.in_order(own.values() if joint else [own[model]])
+        return in_order(own.values() if joint else [own[model]])
 
-    def of_role(self, model: str, role: str) -> list[tuple[series.Place, Bins]]:
+    def of_role(self, model: str, role: str) -> list[tuple[Layer, Bins]]:
         """Histograms of one model, in order of depth."""
         found = {p: b for (m, p, r), b in self.bins.items() if m == model and role in (r, "*")}
         return [(place, found[place]) for place in self.places(model) if place in found]
@@ -141,7 +142,7 @@ class _Content:
     def most_places(self) -> int:
         return max(len(self.places(model)) for model in self.models)
 
-    def labels(self, places: Sequence[series.Place], most: int = 24) -> list[str]:
+    def labels(self, places: Sequence[Layer], most: int = 24) -> list[str]:
         return [str(s) if self.by_stage else style.shortened(name, most) for s, name in places]
 
     def table(self) -> pd.DataFrame:
@@ -246,9 +247,7 @@ def _column(axes: Axes, content: _Content, model: str, look: Theme) -> None:
     content.axis.apply(axes, "x")
 
 
-def _ridge(
-    axes: Axes, content: _Content, tap: tuple[str, series.Place], base: float, look: Theme
-) -> None:
+def _ridge(axes: Axes, content: _Content, tap: tuple[str, Layer], base: float, look: Theme) -> None:
     """Draw one tap's density or, of several roles, one over the other on one scale."""
     edges = content.axis.edges()
     overlaid = len(content.roles) > 1

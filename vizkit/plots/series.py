@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
 from vizkit.plots.style import Theme
-
-# the stride and the name of a layer
-Place = tuple[int, str]
+from vizkit.results.axis import Layer, in_order
 
 MARKERS = "osD^vP*X"
 TWINS = "Same colour: same depth; dashed: without batch normalisation."
@@ -53,28 +50,12 @@ def line_of(model: str, models: Sequence[str], look: Theme) -> dict[str, Any]:
     }
 
 
-def in_order(networks: Iterable[Iterable[Place]]) -> list[Place]:
-    """Join the places of several networks, each in forward order, into one order."""
-    own = [list(dict.fromkeys(places)) for places in networks]
-    longest = max(own, key=len)
-    every = set().union(*own)
-    # forward order where one network has all the others have; else by stride and number
-    return longest if len(longest) == len(every) else sorted(every, key=_depth)
-
-
-def places_of(rows: pd.DataFrame) -> list[Place]:
+def places_of(rows: pd.DataFrame) -> list[Layer]:
     """Join the places of every model in a table with columns model, stride and layer."""
     return in_order(
         zip(own["stride"].astype(int), own["layer"].astype(str), strict=True)
         for _, own in rows.groupby("model", sort=False)
     )
-
-
-def _depth(place: Place) -> tuple[int, list[tuple[int, int | str]]]:
-    stride, layer = place
-    parts = [part for part in re.split(r"(\d+)", layer) if part]
-    # numbers by value, so that conv10 follows conv9
-    return stride, [(0, int(p)) if p.isdigit() else (1, p) for p in parts]
 
 
 def _number(model: str, models: Iterable[str]) -> int:

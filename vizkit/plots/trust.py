@@ -11,7 +11,7 @@ from scipy.integrate import trapezoid
 
 from vizkit.errors import InputError, unknown
 from vizkit.plots import style
-from vizkit.plots.attributions import HEAT
+from vizkit.plots.overlays import HEAT
 from vizkit.plots.style import Picture, Theme
 from vizkit.results import Attributions
 

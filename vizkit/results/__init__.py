@@ -1,6 +1,8 @@
 """What is passed from step to step: frozen records with lookup and a useful repr."""
 
 from vizkit.results.attributions import Attributions
+from vizkit.results.axis import Axis, align
+from vizkit.results.comparison import Compared, Comparison
 from vizkit.results.fields import ReceptiveFields
 from vizkit.results.maps import FeatureMaps
 from vizkit.results.patches import Patches
@@ -11,6 +13,9 @@ from vizkit.results.taps import Seen, Tap, TapMapping, find_tap
 
 __all__ = [
     "Attributions",
+    "Axis",
+    "Compared",
+    "Comparison",
     "FeatureMaps",
     "LinearProbe",
     "Patches",
@@ -20,5 +25,6 @@ __all__ = [
     "StageStatistics",
     "Tap",
     "TapMapping",
+    "align",
     "find_tap",
 ]

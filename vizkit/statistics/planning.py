@@ -14,7 +14,6 @@ from vizkit.evaluation import folder_indices
 from vizkit.images import Images
 from vizkit.models import Classifier
 from vizkit.results import Tap
-from vizkit.stages import find_stages
 from vizkit.statistics.registry import ACCUMULATORS, DEFAULT, STATISTICS, Accumulator, Site
 from vizkit.statistics.sample import CPU
 from vizkit.streaming import labels_of
@@ -55,7 +54,7 @@ def planned(
     classifiers: list[Classifier],
     images: Images,
     statistics: str | Sequence[str] | None,
-    at: str | Sequence[str | Tap],
+    taps: Sequence[Sequence[Tap]],
 ) -> Plan:
     """Decide what is counted, before any image is looked at.
 
@@ -65,8 +64,10 @@ def planned(
         The networks.
     images : Images
         Whose folders are their classes.
-    statistics, at
+    statistics
         As for `vizkit.describe`.
+    taps : sequence of sequence of Tap
+        Where each network is read.
 
     Returns
     -------
@@ -76,7 +77,7 @@ def planned(
     Raises
     ------
     InputError
-        If a statistic or tap is unknown, or a statistic asked for by name exists nowhere here.
+        If a statistic is unknown, or a statistic asked for by name exists nowhere here.
     """
     names = _wanted(statistics)
     labels = labels_of(images)
@@ -84,8 +85,8 @@ def planned(
     numbers = {folder: n for n, folder in enumerate(folders)}
     reasons: dict[str, str] = {}
     tables = []
-    for classifier in classifiers:
-        sites = [_site(classifier, tap, folders) for tap in find_stages(classifier, at)]
+    for classifier, own in zip(classifiers, taps, strict=True):
+        sites = [_site(classifier, tap, folders) for tap in own]
         tables.append({site.tap: list(_accumulators(site, names, reasons)) for site in sites})
     made = {type(each) for table in tables for row in table.values() for each in row}
     missing = {name: reasons[name] for name in names if ACCUMULATORS[name] not in made}

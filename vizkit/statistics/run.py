@@ -6,7 +6,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from vizkit.provenance import (
     write_manifest,
 )
 from vizkit.results import StageStatistics, Tap
+from vizkit.stages import find_stages
 from vizkit.statistics import distributed
 from vizkit.statistics.frames import bin_frame, channel_frame, tap_frame
 from vizkit.statistics.planning import Plan, planned
@@ -143,7 +144,8 @@ def prepared(
     whole("batch_size", batch_size)
     classifiers = as_classifiers(models)
     photos = as_images(images)
-    plan = planned(classifiers, photos, statistics, at)
+    taps = [find_stages(each, at) for each in classifiers]
+    plan = planned(classifiers, photos, statistics, taps)
     return Run(classifiers, photos, plan, places and int(places), int(batch_size))
 
 
@@ -222,6 +224,21 @@ class Run:
                     self._save()
                 bar.update(min(len(batch) * self.world, len(self.images) - bar.n))
         self._save()
+
+    def add(self, maps: Sequence[Mapping[Tap, Tensor]], positions: tuple[int, ...]) -> None:
+        """Count maps that were made elsewhere.
+
+        Parameters
+        ----------
+        maps : sequence of mapping of Tap to Tensor of shape (N, C, h, w)
+            One per network; without a graph.
+        positions : tuple of int
+            Where each image stands among all.
+        """
+        for table, own in zip(self.plan.tables, maps, strict=True):
+            for tap in table:
+                self._add(table, tap, own[tap], positions)
+        self.counted += len(positions)
 
     def result(self) -> StageStatistics:
         """Join the sums of all processes and compute the statistics."""
@@ -303,25 +320,33 @@ class Run:
         positions: tuple[int, ...],
         targets: Tensor | None,
     ) -> None:
-        numbers = torch.tensor(positions)
-        labels = None if self.plan.labels is None else self.plan.labels[numbers]
-
         def count(tap: Tap, maps: Tensor, gradients: Tensor | None = None) -> None:
-            home = table[tap][0].site.device if table[tap] else maps.device
-            sample = Sample(maps, positions, labels, gradients, self.places, home)
-            for accumulator in table[tap]:
-                accumulator.update(sample)
+            self._add(table, tap, maps, positions, gradients)
 
         if not any(each.backward for row in table.values() for each in row):
             # counted as soon as they are made, maps need not be kept
             consumed(module, list(table), inputs, count)
             return
-        own = None if targets is None else targets[numbers]
+        own = None if targets is None else targets[torch.tensor(positions)]
         with recorded(module, list(table), inputs, detach=False, cut=True) as (record, logits):
             gradients = _gradients(record.outputs, logits, own)
             with torch.no_grad():
                 for tap in ran(list(table), record):
                     count(tap, record.outputs[tap].detach(), gradients[tap])
+
+    def _add(
+        self,
+        table: dict[Tap, list[Accumulator]],
+        tap: Tap,
+        maps: Tensor,
+        positions: tuple[int, ...],
+        gradients: Tensor | None = None,
+    ) -> None:
+        labels = None if self.plan.labels is None else self.plan.labels[torch.tensor(positions)]
+        home = table[tap][0].site.device if table[tap] else maps.device
+        sample = Sample(maps, positions, labels, gradients, self.places, home)
+        for accumulator in table[tap]:
+            accumulator.update(sample)
 
     def _named(self) -> Iterator[tuple[str, Accumulator]]:
         for n, table in enumerate(self.plan.tables):
