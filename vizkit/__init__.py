@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Attributions": "results",
     "Classifier": "models",
+    "Comparison": "results",
     "FeatureMaps": "results",
     "InputError": "errors",
     "Patches": "results",
@@ -30,6 +31,7 @@ _HOMES = {
     "agreement": "attribution",
     "attribute": "attribution",
     "capture": "forward",
+    "compare": "comparing",
     "describe": "statistics",
     "embed": "prediction",
     "evaluate": "evaluation",
@@ -51,6 +53,7 @@ _HOMES = {
     "samples": "images",
     "show_agreement": "show",
     "show_attributions": "show",
+    "show_comparison": "show",
     "show_distributions": "show",
     "show_faithfulness": "show",
     "show_feature_maps": "show",

@@ -406,6 +406,71 @@ def probe(
 
 
 @app.command()
+def compare(
+    images: Annotated[list[Path], typer.Argument(help="Photos or folders.")],
+    models: ModelsArg = "demo/vgg11,demo/vgg11_bn,demo/vgg19,demo/vgg19_bn,demo/vovnet19b",
+    at: Annotated[str, typer.Option(help="stages, layers, or names separated by commas.")] = (
+        "stages"
+    ),
+    role: Annotated[
+        str, typer.Option(help="Of layers: conv, norm, act or pool; by default act.")
+    ] = "",
+    methods: Annotated[str, typer.Option(help="Separated by commas; see vizkit methods.")] = (
+        "grad_cam"
+    ),
+    target: Annotated[
+        str,
+        typer.Option(help="Class names or indices, separated by commas, or top5; else common."),
+    ] = "",
+    same_pixels: Annotated[
+        bool, typer.Option("--same-pixels", help="All see what the first model sees.")
+    ] = False,
+    show: Annotated[str, typer.Option(help="both, maps, energy or attributions.")] = "both",
+    channels: Annotated[int, typer.Option(help="Channels of each feature map.")] = 9,
+    scale: Annotated[str, typer.Option(help="panel, stage, model or all.")] = "stage",
+    per_page: Annotated[int, typer.Option(help="Photos on a page.")] = 4,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="A .pdf of all pages, or .png or .svg for each.")
+    ] = Path("comparison.png"),
+    theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
+    weights: WeightsOption = "default",
+    device: DeviceOption = "auto",
+) -> None:
+    """Draw models beside each other: a row per model, a column per stage.
+
+    Models are joined on stride, or with --at layers on the names of VGG's layers. All explain the
+    same class of a photo: the most probable on average.
+    """
+    from vizkit.comparing import compare as run
+    from vizkit.plots import plot_comparison
+    from vizkit.plots.comparison import check_options, pages
+    from vizkit.plots.paging import save_pages
+
+    _require_folders(out)
+    _require_picture(out)
+    check_options(show, channels, scale, per_page)
+    found = run(
+        _load(_split(models), weights, device),
+        images,
+        at if at in {"stages", "layers", "gates"} else _split(at),
+        role=role or None,
+        methods=_split(methods),
+        targets=_targets(target),
+        same_pixels=same_pixels,
+    )
+    _say_left_out(found.failed.itertuples(index=False))
+    drawn = (
+        plot_comparison(
+            found, show=show, channels=channels, scale=scale, page=page, per_page=per_page,
+            theme=theme,
+        )
+        for page in range(1, pages(found, per_page) + 1)
+    )  # fmt: skip
+    for path in save_pages(drawn, out):
+        typer.echo(path)
+
+
+@app.command()
 def similarity(
     images: Annotated[list[Path], typer.Argument(help="Photos or folders, four photos at least.")],
     models: ModelsArg = DEFAULT_MODEL,

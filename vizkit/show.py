@@ -10,14 +10,15 @@ import pandas as pd
 from torch import nn
 
 from vizkit.attribution import METHODS, agreement, attribute, perturbation_curves, randomisation
-from vizkit.comparing import similarity
+from vizkit.comparing import compare, similarity
 from vizkit.forward import capture
-from vizkit.images import as_images
+from vizkit.images import Transform, as_images
 from vizkit.models import Classifier, as_classifiers
 from vizkit.plots import (
     Picture,
     plot_agreement,
     plot_attributions,
+    plot_comparison,
     plot_curves,
     plot_distributions,
     plot_feature_maps,
@@ -28,6 +29,7 @@ from vizkit.plots import (
     plot_similarity,
     plot_statistics,
 )
+from vizkit.plots.comparison import check_options
 from vizkit.results import Tap
 from vizkit.statistics import describe, linear_probe, receptive_fields, top_patches
 
@@ -400,6 +402,69 @@ def show_receptive_fields(
     """
     found = receptive_fields(models, images, at)
     return plot_receptive_fields(found, theme=theme, figsize=figsize)
+
+
+def show_comparison(
+    models: Models,
+    images: object,
+    at: str | Sequence[str | Tap] = "stages",
+    *,
+    role: str | None = None,
+    methods: str | Sequence[str] = "grad_cam",
+    targets: Any = None,
+    same_pixels: bool | Transform = False,
+    show: str = "both",
+    channels: int = 9,
+    scale: str = "stage",
+    page: int = 1,
+    per_page: int = 4,
+    theme: str = "light",
+    figsize: tuple[float, float] | None = None,
+    **options: Any,
+) -> Picture:
+    """Show networks beside each other: a row per network, a column per stage.
+
+    Parameters
+    ----------
+    models : model, list of models, or dict of str to model
+        Each becomes a row.
+    images : path, folder, PIL image, array, tensor, Images, or a list of these
+        Every image becomes a block; more than ``per_page`` go on further pages.
+    at, role, methods, targets, same_pixels, **options
+        As for `vizkit.compare`.
+    show : "both", "maps", "energy" or "attributions"
+        Feature maps and attributions; the channels with the most energy alone; the root mean
+        square of all channels; or the attributions alone.
+    channels : int
+        How many channels of each feature map.
+    scale : "panel", "stage", "model" or "all"
+        What shares one colour scale; printed on the figure.
+    page, per_page : int
+        Which page, from 1, and how many images are on one.
+    theme : "light" or "dark"
+        Colours of the figure.
+    figsize : tuple of (float, float), optional
+        Width and height in inches.
+
+    Returns
+    -------
+    Picture
+        A matplotlib figure with ``.save(path)`` and ``.to_frame()``; a notebook shows it once.
+
+    Raises
+    ------
+    InputError
+        If an image, tap, method, target or option cannot be used.
+    """
+    check_options(show, channels, scale, per_page)
+    found = compare(
+        models, images, at, role=role, methods=methods, targets=targets, same_pixels=same_pixels,
+        **options,
+    )  # fmt: skip
+    return plot_comparison(
+        found, show=show, channels=channels, scale=scale, page=page, per_page=per_page,
+        theme=theme, figsize=figsize,
+    )  # fmt: skip
 
 
 def show_distributions(

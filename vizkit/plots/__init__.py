@@ -1,6 +1,7 @@
 """Pictures of results. Nothing here runs a network."""
 
 from vizkit.plots.attributions import plot_attributions
+from vizkit.plots.comparison import plot_comparison
 from vizkit.plots.curves import plot_statistics, plot_training
 from vizkit.plots.distributions import plot_distributions
 from vizkit.plots.fields import plot_receptive_fields
@@ -16,6 +17,7 @@ __all__ = [
     "Picture",
     "plot_agreement",
     "plot_attributions",
+    "plot_comparison",
     "plot_curves",
     "plot_distributions",
     "plot_feature_maps",

@@ -1,0 +1,362 @@
+"""A matrix of models and stages: what each computes, and what its answer rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import SubFigure
+
+from vizkit.errors import InputError, unknown, whole
+from vizkit.plots import style
+from vizkit.plots.maps import mosaic
+from vizkit.plots.overlays import Look, common_norm, draw_map, sizes
+from vizkit.plots.style import Picture
+from vizkit.results import Comparison, FeatureMaps, Tap
+from vizkit.results.axis import Place
+
+SHOWN = ("both", "maps", "energy", "attributions")
+PER_PAGE = 4
+INPUT = "input"
+_MAPS = "feature maps"
+_ENERGY = "energy of all channels"
+_NBSP = "\N{NARROW NO-BREAK SPACE}"
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One cell: channels (C, h, w) of a feature map, or one map (h, w) over the photo."""
+
+    kind: str
+    values: np.ndarray
+    title: str
+
+    @property
+    def maps(self) -> bool:
+        return self.values.ndim == 3
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row of cells, by column."""
+
+    model: str
+    image: int
+    kind: str
+    target: int | None
+    cells: dict[Place, _Cell]
+
+
+def plot_comparison(
+    comparison: Comparison,
+    *,
+    show: str = "both",
+    channels: int = 9,
+    scale: str = "stage",
+    overlay: float = 0.8,
+    page: int = 1,
+    per_page: int = PER_PAGE,
+    theme: str = "light",
+    figsize: tuple[float, float] | None = None,
+) -> Picture:
+    """Draw a comparison as a matrix: a row per model, a column per stage.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        From `vizkit.compare`.
+    show : "both", "maps", "energy" or "attributions"
+        Feature maps and attributions; the channels with the most energy alone; the root mean
+        square of all channels at each place; or the attributions alone.
+    channels : int
+        How many channels of each feature map.
+    scale : "panel", "stage", "model" or "all"
+        What shares one colour scale, always of one kind and one image: each cell, a column, a
+        model, or the whole image's block. Printed on the figure.
+    overlay : float
+        Opacity of the largest values over the photo, in [0, 1].
+    page : int
+        Which of the pages that many images take, from 1.
+    per_page : int
+        Images on a page, one below the other.
+    theme : "light" or "dark"
+        Colours of the figure.
+    figsize : tuple of (float, float), optional
+        Width and height in inches.
+
+    Returns
+    -------
+    Picture
+        A matplotlib figure. Models without a stage have an empty cell there.
+
+    Raises
+    ------
+    InputError
+        If an option is unknown or out of range, or there is no such page.
+    """
+    check_options(show, channels, scale, per_page)
+    images = _on_page(comparison, page, per_page)
+    look = Look(style.theme_of(theme), "overlay", overlay, "input", scale)
+    blocks = [_rows(comparison, n, show, channels) for n in images]
+    columns = _columns(comparison, blocks)
+    note = _footnote(comparison, look, show, page, per_page)
+    with style.drawing(look.theme):
+        width = 1.62 * (len(columns) + 1) + 0.4
+        heights = [1.86 * len(rows) + 0.5 for rows in blocks]
+        size = (width, sum(heights) + style.note_height(note, width))
+        figure = style.picture(look.theme, figsize or size)
+        panels = style.blocks(figure, heights)
+        for panel, rows in zip(panels, blocks, strict=True):
+            _block(panel, comparison, rows, columns, look)
+        style.footnote(figure, note)
+        figure.table = pd.concat(
+            [each.to_frame() for each in comparison.attributions.values()], ignore_index=True
+        )
+    return figure
+
+
+def check_options(show: str, channels: int, scale: str, per_page: int) -> None:
+    """Refuse options that `plot_comparison` cannot use, before any network runs."""
+    if show not in SHOWN:
+        raise unknown("part of a comparison", show, SHOWN)
+    style.check_scale(scale)
+    whole("channels", channels)
+    whole("per_page", per_page)
+
+
+def pages(comparison: Comparison, per_page: int = PER_PAGE) -> int:
+    """Count the pages that a comparison's images take."""
+    return -(-len(comparison.images) // per_page)
+
+
+def _on_page(comparison: Comparison, page: int, per_page: int) -> range:
+    count = pages(comparison, per_page)
+    whole("page", page)
+    if page > count:
+        raise InputError(f"no page {page}: the comparison has {count}")
+    return range(len(comparison.images))[(page - 1) * per_page : page * per_page]
+
+
+def _columns(comparison: Comparison, blocks: Sequence[list[_Row]]) -> dict[Place, str]:
+    """Places of the axis, then methods that look at the input, with their titles."""
+    found: dict[Place, str] = {place: comparison.places.title(place) for place in comparison.axis}
+    for row in (row for rows in blocks for row in rows):
+        found |= {
+            place: cell.title for place, cell in row.cells.items() if place not in comparison.axis
+        }
+    return found
+
+
+def _rows(comparison: Comparison, n: int, show: str, channels: int) -> list[_Row]:
+    rows = []
+    for model in comparison.models:
+        taps = comparison.places.taps[model]
+        if show in {"both", "maps"}:
+            rows.append(_maps_row(comparison, model, n, _MAPS, lambda v: _strongest(v, channels)))
+        if show == "energy":
+            rows.append(_maps_row(comparison, model, n, _ENERGY, _root_mean_square))
+        if show in {"both", "attributions"}:
+            rows += _attribution_rows(comparison, model, taps, n)
+    return rows
+
+
+def _maps_row(
+    comparison: Comparison,
+    model: str,
+    n: int,
+    kind: str,
+    reduce: Callable[[np.ndarray], np.ndarray],
+) -> _Row:
+    maps = comparison.maps[model]
+    cells: dict[Place, _Cell] = {}
+    for place, tap in comparison.places.taps[model].items():
+        values = reduce(maps[tap][n].float().cpu().numpy())
+        height, width = values.shape[-2:]
+        title = f"{len(values)} of {tap.channels} channels, {width} x {height}"
+        cells[place] = _Cell(kind, values, title)
+    return _Row(model, n, kind, None, cells)
+
+
+def _attribution_rows(
+    comparison: Comparison, model: str, taps: Mapping[Place, Tap], n: int
+) -> list[_Row]:
+    source = comparison.attributions[model]
+    places = {key: place for place, tap in taps.items() for key in (tap.name, tap.label)}
+    rows = []
+    for target in range(source.targets.shape[1]):
+        fine: dict[Place, _Cell] = {}
+        own = []
+        for method, maps in source.values.items():
+            label = source.labels.get(method, method)
+            cells: dict[Place, _Cell] = {
+                places.get(key, label): _Cell(label, values[n, target].float().cpu().numpy(), label)
+                for key, values in maps.items()
+            }
+            if INPUT in maps:
+                fine |= cells
+            else:
+                own.append(_Row(model, n, label, target, cells))
+        own = own or [_Row(model, n, "", target, {})]
+        own[0].cells.update(fine)
+        rows += own
+    return rows
+
+
+def _strongest(values: np.ndarray, channels: int) -> np.ndarray:
+    energy = np.square(values, dtype=np.float64).sum(axis=(1, 2))
+    return values[np.sort(np.argsort(-energy, kind="stable")[:channels])]
+
+
+def _root_mean_square(values: np.ndarray) -> np.ndarray:
+    found: np.ndarray = np.sqrt(np.square(values, dtype=np.float64).mean(axis=0))
+    return found
+
+
+def _norms(rows: Sequence[_Row], scale: str) -> dict[int, Normalize]:
+    """Colour scale of each cell, by its identity."""
+    shared: dict[tuple[object, ...], list[_Cell]] = {}
+    for row in rows:
+        for place, cell in row.cells.items():
+            # what two cells must have in common to share a scale, beside their kind
+            common = {"panel": id(cell), "stage": place, "model": (row.model, row.target), "all": 0}
+            shared.setdefault((cell.kind, common[scale]), []).append(cell)
+    every = [cell for cells in shared.values() for cell in cells]
+    signed = {cell.kind for cell in every if (cell.values < 0).any()}
+    return {
+        id(cell): common_norm([each.values for each in cells], signed=cell.kind in signed)
+        for cells in shared.values()
+        for cell in cells
+    }
+
+
+def _block(
+    panel: SubFigure,
+    comparison: Comparison,
+    rows: Sequence[_Row],
+    columns: Mapping[Place, str],
+    look: Look,
+) -> None:
+    grid = panel.subplots(len(rows), len(columns) + 1, squeeze=False)
+    name = style.shortened(comparison.images[rows[0].image], 60)
+    panel.suptitle(name, fontsize=11, fontweight="bold", x=0.01, ha="left")
+    norms = _norms(rows, look.scale)
+    differ = len(set(comparison.transforms.values())) > 1
+    for number, (row, axes) in enumerate(zip(rows, grid, strict=True)):
+        first = number == 0 or rows[number - 1].model != row.model
+        pixels = comparison.maps[row.model].seen.pixels[row.image]
+        if first:
+            style.bare(axes[0]).imshow(pixels)
+        else:
+            style.bare(axes[0])
+        _head(axes[0], comparison, row, first, differ)
+        for cell_axes, (place, title) in zip(axes[1:], columns.items(), strict=True):
+            cell = row.cells.get(place)
+            above = f"{title}\n" if number == 0 else ""
+            if cell is None:
+                _missing(cell_axes, comparison, row, place, look)
+                cell_axes.set_title(above, fontsize=7.5)
+                continue
+            _draw(cell_axes, pixels, cell, norms[id(cell)], look)
+            words = cell.title if cell.maps else sizes(cell.values)
+            cell_axes.set_title(above + words, fontsize=7.5)
+
+
+def _head(axes: Axes, comparison: Comparison, row: _Row, first: bool, differ: bool) -> None:
+    """Left of a row: the model and what it sees, or what it answers."""
+    model = style.shortened(row.model, 24)
+    label = f"{model}\n{comparison.transforms[row.model]}" if differ and first else model
+    if not first:
+        label = row.kind
+    axes.set_ylabel(label, fontsize=8, fontweight="bold" if first else "normal")
+    if first:
+        axes.set_title(_why(comparison, row) or _answers(comparison, row, 1), fontsize=8)
+    elif row.target is not None:
+        words = [_why(comparison, row), _answers(comparison, row, 3) if row.target == 0 else ""]
+        text = "\n\n".join(filter(None, words))
+        axes.text(1.0, 0.5, text, ha="right", va="center", fontsize=8, linespacing=1.5)
+
+
+def _answers(comparison: Comparison, row: _Row, most: int) -> str:
+    """List what a model answers: classes and their probabilities."""
+    maps = comparison.maps[row.model]
+    shares = maps.logits[row.image].float().softmax(dim=0)
+    values, indices = shares.topk(min(most, len(shares)))
+    return "\n".join(
+        f"{style.shortened(_class(maps, index), 18)} {_percent(value)}"
+        for index, value in zip(indices.tolist(), values.tolist(), strict=True)
+    )
+
+
+def _why(comparison: Comparison, row: _Row) -> str:
+    """Say which class a row explains, if it is not what the model answers."""
+    if row.target is None:
+        return ""
+    source = comparison.attributions[row.model]
+    answer = int(comparison.maps[row.model].logits[row.image].argmax())
+    if int(source.targets[row.image, row.target]) == answer and source.against is None:
+        return ""
+    share = source.probabilities[row.image, row.target].item()
+    return f"why {style.shortened(source.target_name(row.image, row.target), 24)} {_percent(share)}"
+
+
+def _class(maps: FeatureMaps, index: int) -> str:
+    return maps.classes[index] if index < len(maps.classes) else f"class {index}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}".replace("%", f"{_NBSP}%")
+
+
+def _draw(axes: Axes, pixels: np.ndarray, cell: _Cell, norm: Normalize, look: Look) -> None:
+    if not cell.maps:
+        draw_map(axes, pixels, cell.values, norm, look)
+        return
+    style.bare(axes).imshow(
+        mosaic(cell.values),
+        cmap=style.colour_map(norm, look.theme),
+        norm=norm,
+        interpolation="nearest",
+    )
+
+
+def _missing(axes: Axes, comparison: Comparison, row: _Row, place: Place, look: Look) -> None:
+    if place not in comparison.axis:
+        axes.set_axis_off()
+        return
+    has = place in comparison.places.taps[row.model]
+    text = "–" if has else f"no {comparison.places.title(place)}\nin this model"
+    style.empty_cell(axes, look.theme, text)
+
+
+def _footnote(comparison: Comparison, look: Look, show: str, page: int, per_page: int) -> str:
+    words = {
+        "panel": "one scale for each cell",
+        "stage": "one scale for each column",
+        "model": "one scale for each model",
+        "all": "one scale for all cells",
+    }
+    kinds = " and kind of row" if show == "both" and look.scale != "panel" else ""
+    parts = [
+        f"Colours: {words[look.scale]}{kinds}, up to the 99.5th percentile of its strongest map; "
+        "'max' is the largest raw value in a map."
+    ]
+    if show in {"both", "maps"}:
+        parts.append("Feature maps: the channels with the most energy for this image.")
+    if show == "energy":
+        parts.append("Energy: root mean square over all channels.")
+    if show != "maps" and show != "energy" and not comparison.same_classes:
+        parts.append("The models share no classes: each explains its own prediction.")
+    seen = set(comparison.transforms.values())
+    parts.append(
+        f"All models see {seen.pop()}."
+        if len(seen) == 1
+        else "The models see different inputs, named at their rows."
+    )
+    count = pages(comparison, per_page)
+    if count > 1:
+        parts.append(f"Page {page} of {count}.")
+    return " ".join(parts).replace("$", r"\$")
