@@ -38,7 +38,9 @@ def browser():
 @pytest.fixture(scope="module")
 def page_path(tmp_path_factory):
     photos = {name: vizkit.samples()[name] for name in ("rocket", "chelsea")}
-    return vizkit.report(["demo/vgg11_bn"], photos, tmp_path_factory.mktemp("page") / "report")
+    models = ["demo/vgg11", "demo/vgg11_bn", "demo/vovnet19b"]
+    out = tmp_path_factory.mktemp("page") / "report"
+    return vizkit.report(models, photos, out, methods="grad_cam")
 
 
 def opened(browser, path, theme):
@@ -74,7 +76,7 @@ def test_all_pictures_show_and_nothing_leaves_the_disk(browser, page_path, theme
 
 def test_sections_and_folds_work_by_keyboard(browser, page_path):
     page, _ = opened(browser, page_path, "light")
-    assert page.locator("nav a").count() == page.locator("section").count() == 6
+    assert page.locator("nav a").count() == page.locator("section").count() == 10
     summary = page.locator("summary").nth(1)
     summary.focus()
     was = page.evaluate("document.querySelectorAll('details')[1].open")
@@ -82,7 +84,7 @@ def test_sections_and_folds_work_by_keyboard(browser, page_path):
     assert page.evaluate("document.querySelectorAll('details')[1].open") != was
     page.locator("nav a").last.focus()
     page.keyboard.press("Enter")
-    assert page.url.endswith("#profile")
+    assert page.url.endswith("#notes")
     assert page.locator("img:not([alt])").count() == 0
     page.close()
 
@@ -94,6 +96,11 @@ def test_it_prints_with_every_fold_open(browser, page_path, tmp_path):
     assert page.evaluate("[...document.querySelectorAll('details')].every(d => d.open)")
     page.pdf(path=tmp_path / "page.pdf")
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+    # on paper every picture is the light one, also for readers of the dark page
+    page.emulate_media(media="print", color_scheme="dark")
+    page.wait_for_function("![...document.images].some(i => i.currentSrc.endsWith('-dark.png'))")
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper == "rgb(255, 255, 255)"
     page.close()
 
 

@@ -3,29 +3,55 @@
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import safetensors.torch
 from PIL import Image
 
 import vizkit
+from vizkit.images import as_images
+from vizkit.reports.study import spread
 
 MODELS = ["demo/vgg11", "demo/vgg11_bn"]
 NASTY = "<img src=x onerror=alert(1)>&$.png"
+QUICK = {"methods": "grad_cam", "max_images": 2, "speed": False}
 
 
 @pytest.fixture(scope="module")
 def photos():
     found = vizkit.samples()
-    return {"rocket": found["rocket"], NASTY: found["coffee"]}
+    return {
+        "rocket": found["rocket"],
+        NASTY: found["coffee"],
+        "chelsea": found["chelsea"],
+        "motorcycle": found["motorcycle"],
+    }
 
 
 @pytest.fixture(scope="module")
 def page(photos, tmp_path_factory):
     out = tmp_path_factory.mktemp("reports") / "one"
-    assert vizkit.report(MODELS, photos, out) == out / "index.html"
+    assert vizkit.report(MODELS, photos, out, **QUICK) == out / "index.html"
     return out / "index.html"
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory):
+    """A folder with one folder a class, of which the answers to one are known."""
+    root = tmp_path_factory.mktemp("classes") / "photos"
+    for name, photo in vizkit.samples().items():
+        folder = root / ("church" if name == "rocket" else "golf ball")
+        folder.mkdir(parents=True, exist_ok=True)
+        photo.save(folder / f"{name}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def judged(classes):
+    return vizkit.report(MODELS, classes, classes.parent / "report", methods="grad_cam")
 
 
 def test_every_file_the_page_names_is_there_and_nothing_else_is_fetched(page):
@@ -50,40 +76,86 @@ def test_figures_come_as_png_and_pdf_in_two_themes(page):
     pngs = {p.stem for p in folder.glob("*.png") if not p.stem.endswith("-dark")}
     assert pngs == {p.stem for p in folder.glob("*.pdf")}
     assert {f"{stem}-dark" for stem in pngs} == {p.stem for p in folder.glob("*-dark.png")}
-    assert {"predictions", "grad-cam-1", "grad-cam-2", "statistics-stages", "statistics-layers",
-            "profile", "maps-1-demo-vgg11", "maps-2-demo-vgg11-bn"} <= pngs  # fmt: skip
+    assert pngs == {
+        "predictions", "why-1", "why-2", "maps-1", "maps-2", "faithfulness", "statistics-stages",
+        "twins", "statistics-layers", "distributions", "similarity", "disagreement", "disputed",
+        "profile",
+    }  # fmt: skip
     assert (folder / "profile.pdf").read_bytes().startswith(b"%PDF")
-    with Image.open(folder / "grad-cam-1.png") as figure:
+    with Image.open(folder / "why-1.png") as figure:
         assert figure.size[0] > 800
 
 
 def test_tables_are_the_library_s_numbers(page, photos):
     tables = page.parent / "tables"
     predictions = pd.read_csv(tables / "predictions.csv")
-    expected = vizkit.predict("demo/vgg11_bn", photos)
+    # the photos with pictures of their own: the first and the last of four
+    expected = vizkit.predict("demo/vgg11_bn", {n: photos[n] for n in ("rocket", "motorcycle")})
     mine = predictions.query("model == 'demo/vgg11_bn'").reset_index(drop=True)
     assert list(mine["class"]) == list(expected["class"])
     assert mine["probability"].to_numpy() == pytest.approx(expected["probability"], abs=1e-6)
     stages = pd.read_csv(tables / "statistics_stages.csv")
     frame = vizkit.describe(MODELS, photos).frame
     assert stages["value"].to_numpy() == pytest.approx(frame["value"], rel=1e-6)
-    cams = pd.read_csv(tables / "grad_cam.csv")
+    cams = pd.read_csv(tables / "attributions.csv")
     # all models explain the same class of a photo
     assert all(len(set(group["target"])) == 1 for _, group in cams.groupby("image"))
+    cka = pd.read_csv(tables / "similarity.csv")
+    found = vizkit.similarity(MODELS, photos).to_frame()
+    assert cka["value"].to_numpy() == pytest.approx(found["value"], rel=1e-6)
+    answers = pd.read_csv(tables / "answers.csv")
+    said = vizkit.predict("demo/vgg11", photos, 1)
+    assert list(answers.query("model == 'demo/vgg11'")["class"]) == list(said["class"])
+
+
+def test_every_table_is_linked_and_every_figure_says_of_how_many_photos(page):
+    text = page.read_text(encoding="utf-8")
+    tables = {p.name for p in (page.parent / "tables").iterdir()}
+    assert tables == set(re.findall(r'href="tables/([^"]+)"', text))
+    captions = re.findall(r"<figcaption><b>Figure (\d+)\.</b>(.*?)</figcaption>", text)
+    assert [int(number) for number, _ in captions] == list(range(1, len(captions) + 1))
+    for _, caption in captions:
+        assert re.search(r"\d photo|one image|of rocket|of motorcycle", caption), caption
+    assert "128 px, bilinear" in captions[0][1]
+
+
+def test_the_summary_names_what_differs_and_links_to_the_proof(page):
+    text = page.read_text(encoding="utf-8")
+    summary = text[text.index('id="summary"') : text.index('id="models"')]
+    points = re.findall(r"<li>(.*?)</li>", summary, re.DOTALL)
+    assert len(points) >= 5
+    sections = set(re.findall(r'<section id="(\w+)"', text))
+    assert set(re.findall(r'href="#(\w+)"', summary)) <= sections
+    # the mean activation of the twins, from the table that is linked
+    stages = pd.read_csv(page.parent / "tables" / "statistics_stages.csv")
+    means = stages.query("statistic == 'mean'").pivot_table(
+        index="stride", columns="model", values="value"
+    )
+    ratio = (means["demo/vgg11_bn"] / means["demo/vgg11"]).drop(32)
+    told = re.search(r"At stride (\d+),? the mean activation .*?is (\d+) times", summary)
+    assert told
+    assert int(told[1]) == ratio.idxmax()
+    assert int(told[2]) == round(ratio.max())
+    # four photos say nothing of similarity
+    assert "least alike" not in summary
+    assert "From 4 photos little can be said" in text
 
 
 def test_manifest(page):
     manifest = json.loads((page.parent / "manifest.json").read_text(encoding="utf-8"))
     assert [model["name"] for model in manifest["models"]] == MODELS
     assert all(re.fullmatch(r"[0-9a-f]{64}", m["sha256"]) for m in manifest["models"])
-    assert manifest["options"] == {"channels": 16, "scale": "stage", "max_images": 8}
+    assert manifest["options"] == {
+        "channels": 9, "scale": None, "max_images": 2, "methods": ["grad_cam"],
+        "same_pixels": False, "speed": False,
+    }  # fmt: skip
     for name, digest in manifest["files"].items():
         assert hashlib.sha256((page.parent / name).read_bytes()).hexdigest() == digest
     assert {"vizkit", "torch", "timm"} <= set(manifest["versions"])
 
 
 def test_the_same_input_gives_the_same_bytes(page, photos):
-    again = vizkit.report(MODELS, photos, page.parent.parent / "two").parent
+    again = vizkit.report(MODELS, photos, page.parent.parent / "two", **QUICK).parent
     for file in page.parent.rglob("*"):
         if file.is_file():
             assert (again / file.relative_to(page.parent)).read_bytes() == file.read_bytes(), file
@@ -92,9 +164,9 @@ def test_the_same_input_gives_the_same_bytes(page, photos):
 def test_an_earlier_report_is_replaced_but_nothing_else(page, photos, tmp_path):
     out = tmp_path / "report"
     small = {"rocket": photos["rocket"]}
-    vizkit.report("demo/vgg11", small, out)
+    vizkit.report("demo/vgg11", small, out, **QUICK)
     (out / "figures" / "left-over.png").write_bytes(b"")
-    vizkit.report("demo/vgg11", small, out)
+    vizkit.report("demo/vgg11", small, out, **QUICK)
     assert not (out / "figures" / "left-over.png").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["report"]
     (tmp_path / "thesis").mkdir()
@@ -111,6 +183,8 @@ def test_a_failed_report_leaves_nothing(tmp_path):
         vizkit.report("demo/vgg11", "missing.jpg", tmp_path / "report")
     with pytest.raises(vizkit.InputError, match="unknown scale"):
         vizkit.report("demo/vgg11", None, tmp_path / "report", scale="x")
+    with pytest.raises(vizkit.InputError, match="unknown method 'cam_grad'; did you mean"):
+        vizkit.report("demo/vgg11", None, tmp_path / "report", methods="cam_grad")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -119,11 +193,12 @@ def test_files_that_cannot_be_read_are_named_and_left_out(photos, tmp_path):
     folder.mkdir()
     (folder / "a-broken.jpg").write_bytes(b"no image")
     with pytest.raises(vizkit.InputError, match=r"none of the images can be read: .*a-broken"):
-        vizkit.report("demo/vgg11", folder, tmp_path / "r")
+        vizkit.report("demo/vgg11", folder, tmp_path / "r", **QUICK)
     photos["rocket"].save(folder / "rocket.jpg")
-    page = vizkit.report("demo/vgg11", folder, tmp_path / "r")
+    page = vizkit.report("demo/vgg11", folder, tmp_path / "r", **QUICK)
     assert "Left out, because they cannot be read: a-broken.jpg." in page.read_text("utf-8")
-    assert "over 1 image" in page.read_text("utf-8")
+    assert "over 1 photo," in page.read_text("utf-8")
+    assert "There is nothing to compare with" in page.read_text("utf-8")
     failed = pd.read_csv(tmp_path / "r" / "tables" / "failed.csv")
     assert "not an image" in failed["reason"][0]
 
@@ -140,6 +215,100 @@ def test_a_report_on_a_user_s_own_network(tmp_path):
         torch.nn.Conv2d(3, 8, 3, 2), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3, 2), torch.nn.ReLU(),
         torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 4),
     )  # fmt: skip
-    page = vizkit.report({"mine": net}, vizkit.samples()["rocket"], tmp_path / "r")
+    page = vizkit.report({"mine": net}, vizkit.samples()["rocket"], tmp_path / "r", **QUICK)
     assert "mine" in page.read_text(encoding="utf-8")
     assert not Path(tmp_path / "r" / "figures" / "statistics-layers.png").exists()
+
+
+def test_where_classes_are_known_answers_are_judged(judged, classes):
+    text = judged.read_text(encoding="utf-8")
+    tables = judged.parent / "tables"
+    scores = pd.read_csv(tables / "scores.csv").set_index("model")
+    expected = vizkit.evaluate(MODELS, classes).set_index("model")
+    assert scores["accuracy"].to_dict() == pytest.approx(expected["top1"].to_dict())
+    assert {"calibration.png", "confusion.png"} <= {
+        p.name for p in (judged.parent / "figures").iterdir()
+    }
+    assert {"flips.csv", "flip_counts.csv", "confusion.csv"} <= {p.name for p in tables.iterdir()}
+    assert "exact McNemar test" in text
+    speed = pd.read_csv(tables / "speed.csv")
+    assert list(speed["model"]) == MODELS
+    assert (speed["ms"] > 0).all()
+
+
+def test_folders_that_are_no_classes_are_just_folders(tmp_path):
+    for name in ("rocket", "coffee"):
+        folder = tmp_path / "photos" / f"holiday {name}"
+        folder.mkdir(parents=True)
+        vizkit.samples()[name].save(folder / "one.png")
+    page = vizkit.report(MODELS, tmp_path / "photos", tmp_path / "r", **QUICK)
+    text = page.read_text(encoding="utf-8")
+    assert "Whether they are right is not known here" in text
+    assert (tmp_path / "r" / "figures" / "disagreement.png").exists()
+    assert not (tmp_path / "r" / "figures" / "calibration.png").exists()
+
+
+def same(first, second):
+    files = {p.relative_to(first) for p in first.rglob("*") if p.is_file()}
+    assert files == {p.relative_to(second) for p in second.rglob("*") if p.is_file()}
+    for file in files:
+        assert (first / file).read_bytes() == (second / file).read_bytes(), file
+
+
+def test_a_report_can_be_made_again_from_its_manifest(judged, classes, tmp_path):
+    again = vizkit.rebuild_report(judged.parent / "manifest.json", classes.parent / "again")
+    same(judged.parent, again.parent)
+    # the folder alone will do, and the photos may lie elsewhere
+    moved = classes.parent / "elsewhere" / "moved"
+    shutil.copytree(classes, moved)
+    shutil.copytree(judged.parent, tmp_path / "deep" / "report")
+    with pytest.raises(vizkit.InputError, match="is missing, or not the photo of the report"):
+        vizkit.rebuild_report(tmp_path / "deep" / "report", tmp_path / "new")
+    made = vizkit.rebuild_report(tmp_path / "deep" / "report", tmp_path / "new", images=moved)
+    facts = [json.loads((p / "manifest.json").read_text()) for p in (judged.parent, made.parent)]
+    assert facts[0]["files"] == facts[1]["files"]
+    other = moved / "church" / "rocket.png"
+    vizkit.samples()["coffee"].save(other)
+    with pytest.raises(vizkit.InputError, match=r"rocket\.png is missing, or not the photo"):
+        vizkit.rebuild_report(judged.parent, tmp_path / "bad", images=moved)
+    other.unlink()
+    with pytest.raises(vizkit.InputError, match=r"1 photos of the report are not there"):
+        vizkit.rebuild_report(judged.parent, tmp_path / "bad", images=moved)
+    assert not (tmp_path / "bad").exists()
+
+
+def test_a_report_of_weights_from_a_file_checks_them(tmp_path, classes):
+    model = vizkit.load("demo/vgg11")
+    safetensors.torch.save_file(model.module.state_dict(), tmp_path / "mine.safetensors")
+    mine = vizkit.load("demo/vgg11", weights=tmp_path / "mine.safetensors")
+    photo = classes / "church" / "rocket.png"
+    first = vizkit.report({"my net": mine}, photo, tmp_path / "one", **QUICK)
+    same(first.parent, vizkit.rebuild_report(first.parent, tmp_path / "two").parent)
+    state = {name: tensor + 1 for name, tensor in model.module.state_dict().items()}
+    safetensors.torch.save_file(state, tmp_path / "mine.safetensors")
+    with pytest.raises(vizkit.WeightsError, match="my net: the weights are not those"):
+        vizkit.rebuild_report(first.parent, tmp_path / "three")
+
+
+def test_what_was_in_memory_cannot_be_made_again(page, tmp_path):
+    with pytest.raises(vizkit.InputError, match="rocket was an image in memory"):
+        vizkit.rebuild_report(page.parent, tmp_path / "r")
+    net = vizkit.load("demo/vgg11").module
+    made = vizkit.report({"mine": net}, None, tmp_path / "own", **QUICK)
+    with pytest.raises(vizkit.InputError, match="mine was a module in memory"):
+        vizkit.rebuild_report(made.parent, tmp_path / "r")
+    for content in ("", "[]", '{"what": "vizkit stats"}'):
+        (tmp_path / "manifest.json").write_text(content)
+        with pytest.raises(vizkit.InputError, match="manifest"):
+            vizkit.rebuild_report(tmp_path / "manifest.json", tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_pictures_are_of_images_evenly_spaced_that_can_be_read(tmp_path):
+    for n in range(9):
+        Image.new("RGB", (8, 8), (n, n, n)).save(tmp_path / f"{n}.png")
+    images = as_images(tmp_path)
+    assert [photo.name for photo in spread(images, 3)] == ["0.png", "4.png", "8.png"]
+    (tmp_path / "4.png").write_bytes(b"broken")
+    assert [photo.name for photo in spread(images, 3)] == ["0.png", "8.png", "1.png"]
+    assert len(spread(images, 20)) == 8

@@ -67,19 +67,57 @@ def report(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("report"),
     weights: WeightsOption = "default",
     device: DeviceOption = "auto",
-    channels: Annotated[int, typer.Option(help="Channels in each mosaic.")] = 16,
-    scale: Annotated[str, typer.Option(help="panel, stage, model or all.")] = "stage",
-    max_images: Annotated[int, typer.Option(help="Photos that get pictures of their own.")] = 8,
+    methods: Annotated[str, typer.Option(help="Separated by commas; see vizkit methods.")] = (
+        "grad_cam,guided_grad_cam,integrated_gradients"
+    ),
+    channels: Annotated[int, typer.Option(help="Channels of each feature map.")] = 9,
+    scale: Annotated[
+        str, typer.Option(help="panel, stage, model or all; by default chosen by kind.")
+    ] = "",
+    max_images: Annotated[int, typer.Option(help="Photos that get pictures of their own.")] = 6,
+    same_pixels: Annotated[
+        bool, typer.Option("--same-pixels", help="All see what the first model sees.")
+    ] = False,
+    speed: Annotated[bool, typer.Option(help="Measure how long the models take.")] = True,
+    manifest: Annotated[
+        Path | None,
+        typer.Option("--from", help="Make a report again from its manifest.json; checked by hash."),
+    ] = None,
 ) -> None:
-    """Write a report folder: predictions, feature maps, Grad-CAM, statistics, profile.
+    """Write a report that compares models: a folder with page, figures, tables and manifest.
 
-    Without options: five bundled models on the bundled photos, offline.
+    Without options: the nine bundled models on the bundled photos, offline. Photos in a folder
+    with one folder a class also tell which answers are right.
     """
+    if manifest is not None:
+        typer.echo(_again(manifest, out, images, device))
+        return
     from vizkit.reports import report as write
 
     chosen = _load(_split(models), weights, device) if models else None
-    path = write(chosen, images or None, out, channels=channels, scale=scale, max_images=max_images)
+    path = write(
+        chosen, images or None, out, channels=channels, scale=scale or None, max_images=max_images,
+        methods=_split(methods), same_pixels=same_pixels, speed=speed,
+    )  # fmt: skip
     typer.echo(path)
+
+
+def _again(manifest: Path, out: Path, images: list[Path] | None, device: str) -> Path:
+    """Make a report again, and say whether it is the same."""
+    from vizkit.reports import rebuild_report
+    from vizkit.reports.rebuilding import changed_files, read_manifest
+
+    file = manifest / "manifest.json" if manifest.is_dir() else manifest
+    before = read_manifest(file)
+    page = rebuild_report(file, out, images=images or None, device=device)
+    changed = changed_files(before, page.parent)
+    count = len(before["files"])
+    if changed:
+        names = ", ".join(changed[:5]) + (", …" if len(changed) > 5 else "")
+        typer.echo(f"{len(changed)} of {count} files differ from the manifest: {names}", err=True)
+    else:
+        typer.echo(f"all {count} files are the same to the byte", err=True)
+    return page
 
 
 @app.command()
@@ -448,7 +486,7 @@ def compare(
 
     _require_folders(out)
     _require_picture(out)
-    check_options(show, channels, scale, per_page)
+    check_options(show, channels, scale, per_page, theme=theme)
     found = run(
         _load(_split(models), weights, device),
         images,
@@ -468,6 +506,46 @@ def compare(
     )  # fmt: skip
     for path in save_pages(drawn, out):
         typer.echo(path)
+
+
+@app.command()
+def disagree(
+    images: Annotated[list[Path], typer.Argument(help="Folders or photos.")],
+    models: ModelsArg = "demo/vgg11,demo/vgg19",
+    k: Annotated[int, typer.Option("-k", help="Photos to list.")] = 10,
+    by: Annotated[str, typer.Option(help="Rank by divergence (of predictions) or maps.")] = (
+        "divergence"
+    ),
+    maps: Annotated[bool, typer.Option(help="Compare maps, too, not predictions alone.")] = True,
+    method: Annotated[str, typer.Option(help="Who makes the maps.")] = "grad_cam",
+    labelled: Annotated[bool, typer.Option(help="Folders are the photos' classes.")] = True,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for pictures and tables.")
+    ] = None,
+    theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
+    weights: WeightsOption = "default",
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Find the photos on which models disagree most, and count whose answers flip.
+
+    Photos in a folder with one folder a class also tell who is right.
+    """
+    from vizkit.comparing import disagreement as run
+    from vizkit.exporting import export_disagreement
+
+    loaded = _load(_split(models), weights, device)
+    found = run(loaded, images, maps=maps, method=method, labelled=labelled)
+    _say_left_out(found.failed.itertuples(index=False))
+    top = found.ranked(by).head(k)
+    if out is not None:
+        drawn = export_disagreement(found, loaded, images, out, by=by, method=method, theme=theme)
+        for path in drawn:
+            typer.echo(path, err=True)
+    if found.labelled and not as_json:
+        _print(found.scores(), as_json)
+        _print(found.flip_counts(), as_json)
+    _print(top.drop(columns=["position", "score"]), as_json)
 
 
 @app.command()

@@ -15,12 +15,19 @@ from tqdm.auto import tqdm
 
 from vizkit.attribution import attribute
 from vizkit.attribution.targets import rows_of
+from vizkit.comparing import disputed, explained
 from vizkit.errors import InputError
 from vizkit.files import make_folder, replacing
 from vizkit.images import Images, as_images, readable
 from vizkit.models import Classifier, as_classifiers
-from vizkit.plots import plot_attributions
-from vizkit.results import Attributions
+from vizkit.plots import (
+    plot_attributions,
+    plot_calibration,
+    plot_confusion,
+    plot_disagreement,
+    plot_gallery,
+)
+from vizkit.results import Attributions, Disagreement
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,67 @@ def export_attributions(
                     written.append(drawn.save(folder / f"{name}.png"))
             bar.update()
     return Exported(tuple(written), failed)
+
+
+def export_disagreement(
+    found: Disagreement,
+    models: Any,
+    images: object,
+    out: str | Path,
+    *,
+    count: int = 6,
+    by: str = "divergence",
+    method: str = "grad_cam",
+    theme: str = "light",
+) -> list[Path]:
+    """Write where networks part into a folder: tables, and pictures of them.
+
+    Parameters
+    ----------
+    found : Disagreement
+        From `vizkit.disagreement`.
+    models, images
+        What it was given.
+    out : str or Path
+        The folder; made if it does not exist. Files in it with the same names are replaced.
+    count : int
+        Images in the gallery.
+    by : "divergence" or "maps"
+        What images are ranked by.
+    method : str
+        Who made the maps.
+    theme : "light" or "dark"
+        Colours of the pictures.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made.
+    """
+    folder = Path(out).expanduser()
+    tables = {"disputed": found.ranked(by), "predictions": found.predictions}
+    pictures = {"overview": plot_disagreement(found, theme=theme)}
+    if found.method is not None:
+        tables["agreement"] = found.agreement
+        few = readable(disputed(found, images, count, by))[0]
+        maps = explained(models, few, labelled=found.labelled, method=method)
+        pictures["disputed"] = plot_gallery(found, maps, theme=theme)
+    if found.labelled:
+        tables |= {"scores": found.scores(), "flip_counts": found.flip_counts()}
+        tables |= {"calibration": found.calibration(), "confusion": found.confusion()}
+        pictures["calibration"] = plot_calibration(found, theme=theme)
+        pictures["confusion"] = plot_confusion(found, theme=theme)
+    make_folder(folder)
+    for name, table in tables.items():
+        with replacing(folder / f"{name}.csv") as partial:
+            table.to_csv(partial, index=False)
+    drawn = [picture.save(folder / f"{name}.png") for name, picture in pictures.items()]
+    return [*drawn, *(folder / f"{name}.csv" for name in tables)]
 
 
 def _save_values(found: Sequence[Attributions], path: Path) -> Path:

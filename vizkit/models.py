@@ -7,7 +7,7 @@ import math
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -47,6 +47,8 @@ class Classifier:
         Where each stride ends.
     source : str
         Where the weights come from, in words.
+    recipe : dict of str to Any, or None
+        What `load` was told, so that it can be loaded again; None for a given module.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Classifier:
     classes: tuple[str, ...]
     stages: tuple[Tap, ...]
     source: str
+    recipe: dict[str, Any] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -146,7 +149,9 @@ def load(
         module, transform, default_classes, source = builders[family](short, weights, classes)
     module = module.to(target).eval()
     names = tuple(classes) if classes else default_classes
-    return _classifier(name, module, transform, names, None, source)
+    path = weights if weights in (DEFAULT, None) else str(Path(weights).expanduser().resolve())
+    recipe = {"name": name, "weights": path, "classes": list(classes) if classes else None}
+    return replace(_classifier(name, module, transform, names, None, source), recipe=recipe)
 
 
 def wrap(
@@ -519,8 +524,6 @@ class _Unstaged:
 
 
 def _renamed(classifier: Classifier, name: str) -> Classifier:
-    from dataclasses import replace
-
     return replace(classifier, name=name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import re
 from collections.abc import Sequence
@@ -16,8 +17,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from vizkit.files import replacing
-from vizkit.images import Images, Photo
-from vizkit.models import Classifier
+from vizkit.images import Images, Photo, printable
+from vizkit.models import DEFAULT, Classifier
 
 # fewer photos are hashed before anybody wonders
 _MANY = 5000
@@ -31,6 +32,10 @@ def write_manifest(
     classifiers: Sequence[Classifier],
     images: Images,
     files: Sequence[Path] | None = None,
+    *,
+    more: dict[str, Any] | None = None,
+    sources: Path | None = None,
+    bundled: bool = False,
 ) -> Path:
     """Write ``manifest.json`` into a folder that holds results.
 
@@ -48,6 +53,13 @@ def write_manifest(
         Whose hashes are recorded, as far as they can be read.
     files : sequence of Path, optional
         Results in the folder that are listed with their hashes; by default all but hidden ones.
+    more : dict, optional
+        Further facts.
+    sources : Path, optional
+        Where the folder will be: models' recipes and photos' places, seen from there, are recorded
+        too, so that the results can be made again.
+    bundled : bool
+        Whether the photos are those that come with vizkit.
 
     Returns
     -------
@@ -68,10 +80,12 @@ def write_manifest(
                 "transform": transform_words(each.transform),
                 "device": str(each.device),
             }
+            | ({} if sources is None else {"recipe": _recipe(each, sources)})
             for each in classifiers
         ],
         "images": [
-            {"name": photo.name, "sha256": photo_hash(photo)}
+            _identity(photo)
+            | ({} if sources is None else {"path": _seen_from(photo.path, sources)})
             for photo in tqdm(images, desc="hashes", unit="image", disable=len(images) < _MANY)
         ],
         "files": {
@@ -79,10 +93,36 @@ def write_manifest(
             for path in (_visible(folder) if files is None else files)
             if path != target
         },
+        **(more or {}),
     }
+    if sources is not None:
+        manifest["bundled photos"] = bundled
     with replacing(target) as partial:
         partial.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return target
+
+
+def _identity(photo: Photo) -> dict[str, str | None]:
+    return {"name": photo.name, "sha256": photo_hash(photo)}
+
+
+def _recipe(classifier: Classifier, folder: Path) -> dict[str, Any] | None:
+    """How a network can be loaded again; a file of weights as seen from a folder."""
+    recipe = classifier.recipe
+    if recipe is None or recipe["weights"] in (None, DEFAULT):
+        return recipe
+    return {**recipe, "weights": _seen_from(Path(recipe["weights"]), folder), "file": True}
+
+
+def _seen_from(path: Path | None, folder: Path) -> str | None:
+    """Write a path as seen from a folder, so that both can be moved together."""
+    if path is None:
+        return None
+    own = path.resolve()
+    try:
+        return printable(Path(os.path.relpath(own, folder.resolve())).as_posix())
+    except ValueError:  # on another drive
+        return printable(own.as_posix())
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -10,18 +10,23 @@ import pandas as pd
 from torch import nn
 
 from vizkit.attribution import METHODS, agreement, attribute, perturbation_curves, randomisation
-from vizkit.comparing import compare, similarity
+from vizkit.comparing import compare, disagreement, disputed, explained, similarity
+from vizkit.errors import unknown, whole
 from vizkit.forward import capture
-from vizkit.images import Transform, as_images
+from vizkit.images import Transform, as_images, readable
 from vizkit.models import Classifier, as_classifiers
 from vizkit.plots import (
     Picture,
     plot_agreement,
     plot_attributions,
+    plot_calibration,
     plot_comparison,
+    plot_confusion,
     plot_curves,
+    plot_disagreement,
     plot_distributions,
     plot_feature_maps,
+    plot_gallery,
     plot_patches,
     plot_probe,
     plot_randomisation,
@@ -456,7 +461,7 @@ def show_comparison(
     InputError
         If an image, tap, method, target or option cannot be used.
     """
-    check_options(show, channels, scale, per_page)
+    check_options(show, channels, scale, per_page, page, theme)
     found = compare(
         models, images, at, role=role, methods=methods, targets=targets, same_pixels=same_pixels,
         **options,
@@ -465,6 +470,68 @@ def show_comparison(
         found, show=show, channels=channels, scale=scale, page=page, per_page=per_page,
         theme=theme, figsize=figsize,
     )  # fmt: skip
+
+
+def show_disagreement(
+    models: Models,
+    images: object,
+    kind: str = "overview",
+    *,
+    count: int = 6,
+    by: str = "divergence",
+    maps: bool = True,
+    labelled: bool = True,
+    method: str = "grad_cam",
+    theme: str = "light",
+    figsize: tuple[float, float] | None = None,
+) -> Picture:
+    """Show where networks part: an overview, calibration, confusion, or the most disputed images.
+
+    Parameters
+    ----------
+    models : list of models, or dict of str to model
+        Two or more.
+    images : path, folder, PIL image, array, tensor, Images, or a list of these
+        Any number; with a folder for each class, predictions are also judged.
+    kind : "overview", "calibration", "confusion" or "gallery"
+        How far predictions and maps differ and whose answers flip; whether networks are as sure
+        as they are right; which classes are taken for which; or the most disputed images with
+        each network's map.
+    count, by
+        Of the gallery: how many images, and whether those whose ``"divergence"`` of predictions or
+        of ``"maps"`` is largest.
+    maps, labelled, method
+        As for `vizkit.disagreement`.
+    theme : "light" or "dark"
+        Colours of the figure.
+    figsize : tuple of (float, float), optional
+        Width and height in inches.
+
+    Returns
+    -------
+    Picture
+        A matplotlib figure with ``.save(path)`` and ``.to_frame()``; a notebook shows it once.
+
+    Raises
+    ------
+    InputError
+        If an image or option cannot be used, or classes are needed and not known.
+    """
+    plots = {
+        "overview": plot_disagreement,
+        "calibration": plot_calibration,
+        "confusion": plot_confusion,
+    }
+    if kind not in {*plots, "gallery"}:
+        raise unknown("kind of picture", kind, [*plots, "gallery"])
+    whole("count", count)
+    classifiers, photos = as_classifiers(models), as_images(images)
+    found = disagreement(classifiers, photos, maps=maps, labelled=labelled, method=method)
+    if kind == "gallery":
+        few = readable(disputed(found, photos, count, by))[0]
+        own = explained(classifiers, few, labelled=found.labelled, method=method)
+        return plot_gallery(found, own, theme=theme, figsize=figsize)
+    return plots[kind](found, theme=theme, figsize=figsize)
 
 
 def show_distributions(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -68,17 +69,25 @@ class Batch:
         Returns
         -------
         Seen
-            As `vizkit.images.prepare` does, but for the originals.
+            As `vizkit.images.prepare` does, but for the originals; to within a level of 255 for
+            networks of half precision.
         """
         own, transform = self.inputs[which], classifier.transform
         known = transform if isinstance(transform, Transform) else None
-        every = (0.0, 0.0, float(own.shape[-1]), float(own.shape[-2]))
+        height, width = own.shape[-2:]
+        every = (0.0, 0.0, float(width), float(height))
+        words = str(known) if known else "the model's own transform"
+        # what is no photo went through no transform
+        pixels = [
+            (known or Transform()).denormalize(each) if known or size is None else _stretched(each)
+            for each, size in zip(own, self.sizes, strict=True)
+        ]
         return Seen(
             names=tuple(images.photos[n].name for n in self.positions),
-            pixels=(known or Transform()).denormalize(own),
+            pixels=np.stack(pixels),
             boxes=tuple(_box(size, known) if size else every for size in self.sizes),
             originals=(None,) * len(self.positions),
-            transform=str(known) if known else "the model's own transform",
+            transform=words if self.sizes[0] else f"tensor, {width} x {height} px",
         )
 
     def __len__(self) -> int:
@@ -317,6 +326,15 @@ def _one(photo: Photo, transform: Any, as_bytes: bool) -> Tensor:
         shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
         raise InputError(f"the transform must give a (3, H, W) tensor, not {shape}")
     return tensor
+
+
+def _stretched(own: Tensor) -> np.ndarray:
+    """Show the input of an unknown transform: from its lowest to its highest value."""
+    values = own.detach().cpu().float()
+    low, high = values.min(), values.max()
+    shown = (values - low) / (high - low).clamp_min(1e-12) * 255
+    pixels: np.ndarray = shown.round().to(torch.uint8).movedim(0, -1).numpy()
+    return pixels
 
 
 def _box(size: tuple[int, int], transform: Transform | None) -> tuple[float, float, float, float]:

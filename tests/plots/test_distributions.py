@@ -14,8 +14,8 @@ from vizkit.errors import InputError
 from vizkit.plots import plot_distributions, plot_probe
 from vizkit.plots.bins import Axis, Bins
 from vizkit.plots.series import with_twins
-from vizkit.results.axis import in_order
 from vizkit.results import LinearProbe
+from vizkit.results.axis import in_order
 
 PLAIN, TWIN, OTHER = "net", "net_bn", "vov"
 # edges as a float32 with few bits of mantissa has them: ever wider away from zero
@@ -72,7 +72,7 @@ def titles(figure):
 
 
 def words_of(figure):
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     return " ".join(t.get_text() for t in figure.findobj(mpl.text.Text))
 
 

@@ -31,7 +31,7 @@ def made(models, strides=STRIDES, layers=False):
 
 
 def words_of(figure):
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     return [t.get_text() for t in figure.findobj(mpl.text.Text) if t.get_visible()]
 
 
@@ -84,7 +84,7 @@ def test_models_can_be_chosen():
 
 def test_nothing_overlaps_or_leaves_the_picture_with_nine_models():
     figure = plot_similarity(made([f"demo/vovnet{n}b" for n in range(9)]))
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     axes = figure.axes[0]
     for axis in (axes.xaxis, axes.yaxis):
         for minor in (True, False):

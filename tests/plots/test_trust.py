@@ -26,7 +26,7 @@ def found(photo):
 
 
 def words_of(figure):
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     return " ".join(t.get_text() for t in figure.findobj(mpl.text.Text))
 
 
@@ -94,7 +94,7 @@ class TestGrids:
 
     def test_a_long_footnote_is_wrapped(self, found):
         figure = plot_attributions(found.select(methods="saliency"))
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         (note,) = [t for t in figure.findobj(mpl.text.Text) if t.get_text().startswith("Colours")]
         assert note.get_window_extent().x1 <= figure.bbox.x1
 

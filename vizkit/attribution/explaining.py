@@ -19,6 +19,7 @@ from vizkit.attribution.registry import METHODS, Method
 from vizkit.attribution.targets import Targets, index_of, resolve
 from vizkit.errors import ConvergenceWarning, InputError, unknown
 from vizkit.forward import ran, recorded, to_network
+from vizkit.hooks import evaluating
 from vizkit.images import Images, prepare
 from vizkit.models import Classifier
 from vizkit.results import Attributions, FeatureMaps, Seen, Tap
@@ -67,7 +68,11 @@ class Explainer:
             With its logits.
         """
         inputs, seen = prepare(images, self.classifier.transform)
-        with self.opened_on(to_network(inputs, self.classifier), seen) as found:
+        # held before its device is asked for: another thread may have it on the meta device
+        with (
+            evaluating(self.classifier.module),
+            self.opened_on(to_network(inputs, self.classifier), seen) as found,
+        ):
             yield found
 
     @contextmanager
@@ -85,9 +90,19 @@ class Explainer:
         ------
         Pass
             With its logits.
+
+        Raises
+        ------
+        InputError
+            If the network's weights can take no part in gradients.
         """
         staged = any(method.level == "stage" for method in self.methods)
         module = self.classifier.module
+        if staged and any(parameter.is_inference() for parameter in module.parameters()):
+            raise InputError(
+                f"{self.classifier.name} was made in torch.inference_mode(): its weights can "
+                "take no part in gradients. Make or load it outside"
+            )
         with (
             LinearHeads(),
             recorded(module, self.taps, inputs, detach=not staged, cut=True) as (recorder, logits),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,8 +69,10 @@ class SharedClasses:
         InputError
             If the networks share fewer classes.
         """
-        if count > len(self.names):
-            raise InputError(f"unknown target 'top{count}': the models share {len(self.names)}")
+        if not 1 <= count <= len(self.names):
+            raise InputError(
+                f"unknown target 'top{count}': the models share {len(self.names)} classes"
+            )
         best = self.probabilities(logits).mean(dim=0).topk(count, dim=1).indices
         return [index[best] for index in self.indices]
 
@@ -96,14 +98,12 @@ def shared_classes(classifiers: Sequence[Classifier], outputs: Sequence[int]) ->
         every = torch.arange(outputs[0])
         names = tuple(classifiers[0].class_name(n) for n in range(outputs[0]))
         return SharedClasses(names, tuple(every for _ in classifiers))
-    common = [
-        name for name in dict.fromkeys(first) if all(name in each.classes for each in classifiers)
-    ]
+    known = [each.classes[:count] for each, count in zip(classifiers, outputs, strict=True)]
+    common = [name for name in dict.fromkeys(first) if all(name in each for each in known)]
     return SharedClasses(
         tuple(common),
         tuple(
-            torch.tensor([each.classes.index(name) for name in common], dtype=torch.long)
-            for each in classifiers
+            torch.tensor([each.index(name) for name in common], dtype=torch.long) for each in known
         ),
     )
 
@@ -127,11 +127,12 @@ def targets_of(
     targets : list
         For each network, as for `vizkit.attribute`.
     same : bool
-        Whether they are the same classes; else each network explains its own prediction.
+        Whether they are the same classes, as far as their names tell; if networks share none,
+        each explains its own prediction.
     """
     ranked = re.fullmatch(r"top(\d+)", wanted) if isinstance(wanted, str) else None
     if wanted is not None and not ranked:
-        return [wanted] * len(classifiers), True
+        return [wanted] * len(classifiers), _same(wanted, classifiers)
     shared = shared_classes(classifiers, [each.shape[1] for each in logits])
     if not shared.names:
         return [wanted] * len(classifiers), False
@@ -163,9 +164,22 @@ def check_targets(wanted: Any, classifiers: Sequence[Classifier], images: int) -
     """
     if isinstance(wanted, Tensor):
         return rows_of(wanted, images)
-    given = [wanted] if isinstance(wanted, int | str) else wanted or []
-    for name in given:
-        if isinstance(name, str) and not re.fullmatch(r"top\d+", name):
+    if not (isinstance(wanted, str) and re.fullmatch(r"top\d+", wanted)):
+        for name in _listed(wanted):
             for classifier in classifiers:
                 index_of(name, classifier)
     return wanted
+
+
+def _same(wanted: Any, classifiers: Sequence[Classifier]) -> bool:
+    """Whether outputs given by number have one name; those given by name do."""
+    numbers = {int(each) for each in _listed(wanted) if not isinstance(each, str)}
+    return all(len({each.class_name(n) for each in classifiers}) == 1 for n in numbers)
+
+
+def _listed(wanted: Any) -> list[Any]:
+    if isinstance(wanted, Tensor):
+        return list(set(wanted.flatten().tolist()))
+    if wanted is None or isinstance(wanted, str) or not isinstance(wanted, Iterable):
+        return [] if wanted is None else [wanted]
+    return list(wanted)

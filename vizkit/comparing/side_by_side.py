@@ -15,21 +15,21 @@ from vizkit.attribution import agreement
 from vizkit.attribution.explaining import Explainer, explainer
 from vizkit.attribution.run import join
 from vizkit.comparing.classes import check_targets, targets_of
-from vizkit.comparing.inputs import with_pixels
-from vizkit.comparing.together import opened
-from vizkit.errors import InputError, unknown, whole
+from vizkit.comparing.inputs import usable_of, with_pixels
+from vizkit.comparing.places import places_of
+from vizkit.comparing.together import held, opened
+from vizkit.errors import InputError, whole
 from vizkit.forward import BATCH_SIZE, merged
-from vizkit.images import Images, Transform, as_images, readable
+from vizkit.images import Images, Transform, as_images
 from vizkit.models import Classifier, as_classifiers
 from vizkit.prediction import top
 from vizkit.profiling import profile
-from vizkit.results import Attributions, Comparison, FeatureMaps, Tap, align
-from vizkit.stages import find_stages
+from vizkit.results import Attributions, Axis, Comparison, FeatureMaps, Tap, align
 from vizkit.statistics.planning import planned
+from vizkit.statistics.registry import ACCUMULATORS
 from vizkit.statistics.run import Run
 from vizkit.statistics.sample import PLACES
 
-ROLES = ("conv", "norm", "act", "pool", "gate", "block")
 # of the machine's memory, what maps may take
 _SHARE = 0.6
 _QUIET = 40
@@ -60,8 +60,9 @@ def compare(
     images : path, folder, PIL image, array, tensor, Images, or a list of these
         As many as their maps fit in memory; for whole folders there are `describe`, `similarity`
         and `disagreement`. Unreadable files are left out and listed.
-    at : "stages", "layers", or a list of names, paths or taps
-        Where to read; see `find_stages`.
+    at : "stages", "layers", "gates", or a list of names, paths or taps
+        Where to read; see `find_stages`. Networks that do not have what a list names have empty
+        cells, as long as one has it.
     role : "conv", "norm", "act" or "pool", optional
         Of layers, which to read: before and after normalisation, or after the activation; by
         default, after the activation. Networks without it have empty cells.
@@ -91,40 +92,58 @@ def compare(
     """
     whole("k", k)
     classifiers = with_pixels(as_classifiers(models), same_pixels)
-    taps = [_taps(each, at, role) for each in classifiers]
-    photos, failed = readable(as_images(images))
-    if not len(photos):
-        raise InputError(f"none of the images can be read: {'; '.join(failed.values())}")
+    taps = places_of(classifiers, at, role)
+    photos = as_images(images)
     targets = check_targets(targets, classifiers, len(photos))
     asked = [
-        replace(explainer(each, methods, own, **options), taps=tuple(own))
-        for each, own in zip(classifiers, taps, strict=True)
+        _asked(each, methods, own, options) for each, own in zip(classifiers, taps, strict=True)
     ]
-    counting = _counting(classifiers, photos, statistics, taps)
+    with held(classifiers):
+        counting = _counting(classifiers, photos, statistics, taps)
     maps, found, same = _passes(asked, photos, targets, counting)
+    places = align({each.model: each.taps for each in maps})
+    described = counting.result()
     return Comparison(
-        places=align({each.model: each.taps for each in maps}),
+        places=places,
         maps={each.model: each for each in maps},
         attributions={each.model: each for each in found},
-        predictions=pd.concat(
-            [top(each, k).assign(model=each.model) for each in maps], ignore_index=True
-        ),
-        statistics=counting.result(),
+        predictions=_predictions(maps, k),
+        statistics=described,
         profile=pd.concat([profile(each) for each in classifiers], ignore_index=True),
-        agreement=agreement(found, same_stage=True),
+        agreement=agreement([_placed(each, places) for each in found], same_stage=True),
         same_classes=same,
-        failed=pd.DataFrame(list(failed.items()), columns=["file", "reason"]),
+        failed=described.failed,
     )
 
 
-def _taps(classifier: Classifier, at: str | Sequence[str | Tap], role: str | None) -> list[Tap]:
-    if role is not None and role not in ROLES:
-        raise unknown("role", role, ROLES)
-    taps = list(dict.fromkeys(find_stages(classifier, at)))
-    wanted = "act" if role is None and at == "layers" else role
-    kept = [tap for tap in taps if wanted is None or tap.role == wanted]
-    # a network without activation modules is read where its layers are
-    return kept if kept or role is not None else taps
+def _asked(
+    classifier: Classifier, methods: str | Sequence[str], taps: list[Tap], options: dict[str, Any]
+) -> Explainer:
+    asked = explainer(classifier, methods, taps or None, **options)
+    # where nothing is read, methods of stages have nothing to look at
+    kept = tuple(method for method in asked.methods if taps or method.level == "input")
+    return replace(asked, taps=tuple(taps), methods=kept)
+
+
+def _predictions(maps: Sequence[FeatureMaps], k: int) -> pd.DataFrame:
+    parts = [top(each, k) for each in maps]
+    for part, each in zip(parts, maps, strict=True):
+        part.insert(0, "model", each.model)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _placed(found: Attributions, places: Axis) -> Attributions:
+    """Name maps after their places on the axis, which is where networks are joined."""
+    names = {
+        key: place if isinstance(place, str) else f"stride{place}"
+        for place, tap in places.taps[found.model].items()
+        for key in (tap.name, tap.label)
+    }
+    values = {
+        method: {names.get(key, key): each for key, each in maps.items()}
+        for method, maps in found.values.items()
+    }
+    return replace(found, values=values)
 
 
 def _counting(
@@ -134,12 +153,12 @@ def _counting(
     taps: list[list[Tap]],
 ) -> Run:
     plan = planned(classifiers, photos, statistics, taps)
-    for table in plan.tables:
-        for each in (accumulator for row in table.values() for accumulator in row):
-            if each.backward:
-                raise InputError(
-                    "statistics of gradients take another backward pass: ask vizkit.describe"
-                )
+    backward = [name for name in plan.wanted if ACCUMULATORS[name].backward]
+    if backward:
+        raise InputError(
+            f"{', '.join(backward)}: statistics of gradients take another backward pass; ask "
+            "vizkit.describe for them"
+        )
     return Run(classifiers, photos, plan, PLACES, BATCH_SIZE)
 
 
@@ -156,17 +175,24 @@ def _passes(
     quiet = len(photos) * len(asked) < _QUIET
     with tqdm(total=len(photos), desc="comparison", unit="image", disable=quiet) as bar:
         for batch in photos.batches(size):
-            own = targets[start : start + len(batch)] if isinstance(targets, Tensor) else targets
-            with opened(asked, batch) as passes:
-                chosen, same = targets_of(own, classifiers, [each.logits for each in passes])
+            usable, positions, failed = usable_of(batch, start, classifiers)
+            counting.failed |= failed
+            start += len(batch)
+            bar.update(len(batch))
+            if not positions:
+                continue
+            own = targets[list(positions)] if isinstance(targets, Tensor) else targets
+            with opened(asked, usable) as passes:
+                chosen, alike = targets_of(own, classifiers, [each.logits for each in passes])
+                same = same and alike
                 for n, each in enumerate(passes):
                     maps[n].append(each.feature_maps())
                     found[n].append(each.explain(chosen[n]))
             newest = [each[-1] for each in maps]
-            counting.add(newest, tuple(range(start, start + len(batch))))
+            counting.add(newest, positions)
             _require_room(newest, len(photos))
-            start += len(batch)
-            bar.update(len(batch))
+    if not maps[0]:
+        raise InputError(f"none of the images can be read: {'; '.join(counting.failed.values())}")
     return [merged(each) for each in maps], [join(each) for each in found], same
 
 
@@ -175,7 +201,8 @@ def _require_room(maps: Sequence[FeatureMaps], images: int) -> None:
     if not hasattr(os, "sysconf") or any(each.logits.device.type != "cpu" for each in maps):
         return
     room = _SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    sizes = [each.nbytes for own in maps for each in own.values()]
+    sizes = [each.nbytes for own in maps for each in (*own.values(), own.inputs)]
+    sizes += [each.nbytes for own in maps for each in own.seen.originals if each is not None]
     # maps of all images, and once more while they are put together
     needed = 2 * sum(sizes) / len(maps[0].seen) * images
     if needed > room:

@@ -8,8 +8,30 @@ from contextlib import ExitStack, contextmanager
 from torch import Tensor
 
 from vizkit.attribution.explaining import Explainer, Pass
+from vizkit.hooks import evaluating
 from vizkit.images import Images
+from vizkit.models import Classifier
 from vizkit.results import Seen
+
+
+@contextmanager
+def held(classifiers: Sequence[Classifier]) -> Iterator[None]:
+    """Keep other threads from running networks, who may have them on another device meanwhile.
+
+    Parameters
+    ----------
+    classifiers : sequence of Classifier
+        The networks.
+
+    Yields
+    ------
+    None
+        Inside, they are in evaluation mode.
+    """
+    with ExitStack() as stack:
+        for n in _locking(classifiers):
+            stack.enter_context(evaluating(classifiers[n].module))
+        yield
 
 
 @contextmanager
@@ -28,8 +50,9 @@ def opened(explainers: Sequence[Explainer], images: Images) -> Iterator[list[Pas
     list of Pass
         One per network, in their order.
     """
+    order = _locking([each.classifier for each in explainers])
     with ExitStack() as stack:
-        found = {n: stack.enter_context(explainers[n].opened(images)) for n in _locking(explainers)}
+        found = {n: stack.enter_context(explainers[n].opened(images)) for n in order}
         yield [found[n] for n in range(len(explainers))]
 
 
@@ -53,14 +76,12 @@ def opened_on(
     list of Pass
         One per network, in their order.
     """
+    order = _locking([each.classifier for each in explainers])
     with ExitStack() as stack:
-        found = {
-            n: stack.enter_context(explainers[n].opened_on(inputs[n], seen[n]))
-            for n in _locking(explainers)
-        }
+        found = {n: stack.enter_context(explainers[n].opened_on(inputs[n], seen[n])) for n in order}
         yield [found[n] for n in range(len(explainers))]
 
 
-def _locking(explainers: Sequence[Explainer]) -> list[int]:
+def _locking(classifiers: Sequence[Classifier]) -> list[int]:
     """Order in which networks are held: the same in every thread, so that none waits for ever."""
-    return sorted(range(len(explainers)), key=lambda n: id(explainers[n].classifier.module))
+    return sorted(range(len(classifiers)), key=lambda n: id(classifiers[n].module))

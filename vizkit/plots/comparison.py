@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ PER_PAGE = 4
 INPUT = "input"
 _MAPS = "feature maps"
 _ENERGY = "energy of all channels"
+# of a title above a cell, and of a line left of a row
+_LETTERS, _LINE = 26, 22
 _NBSP = "\N{NARROW NO-BREAK SPACE}"
 
 
@@ -98,7 +101,7 @@ def plot_comparison(
     InputError
         If an option is unknown or out of range, or there is no such page.
     """
-    check_options(show, channels, scale, per_page)
+    check_options(show, channels, scale, per_page, page, theme)
     images = _on_page(comparison, page, per_page)
     look = Look(style.theme_of(theme), "overlay", overlay, "input", scale)
     blocks = [_rows(comparison, n, show, channels) for n in images]
@@ -119,13 +122,17 @@ def plot_comparison(
     return figure
 
 
-def check_options(show: str, channels: int, scale: str, per_page: int) -> None:
+def check_options(
+    show: str, channels: int, scale: str, per_page: int, page: int = 1, theme: str = "light"
+) -> None:
     """Refuse options that `plot_comparison` cannot use, before any network runs."""
     if show not in SHOWN:
         raise unknown("part of a comparison", show, SHOWN)
     style.check_scale(scale)
+    style.theme_of(theme)
     whole("channels", channels)
     whole("per_page", per_page)
+    whole("page", page)
 
 
 def pages(comparison: Comparison, per_page: int = PER_PAGE) -> int:
@@ -135,20 +142,20 @@ def pages(comparison: Comparison, per_page: int = PER_PAGE) -> int:
 
 def _on_page(comparison: Comparison, page: int, per_page: int) -> range:
     count = pages(comparison, per_page)
-    whole("page", page)
     if page > count:
         raise InputError(f"no page {page}: the comparison has {count}")
     return range(len(comparison.images))[(page - 1) * per_page : page * per_page]
 
 
 def _columns(comparison: Comparison, blocks: Sequence[list[_Row]]) -> dict[Place, str]:
-    """Places of the axis, then methods that look at the input, with their titles."""
-    found: dict[Place, str] = {place: comparison.places.title(place) for place in comparison.axis}
-    for row in (row for rows in blocks for row in rows):
-        found |= {
-            place: cell.title for place, cell in row.cells.items() if place not in comparison.axis
-        }
-    return found
+    """Places of the axis that have anything, then methods of the input, with their titles."""
+    cells = {place: c for rows in blocks for row in rows for place, c in row.cells.items()}
+    found: dict[Place, str] = {
+        place: style.shortened(comparison.places.title(place), _LETTERS)
+        for place in comparison.axis
+        if place in cells
+    }
+    return found | {place: c.title for place, c in cells.items() if place not in comparison.axis}
 
 
 def _rows(comparison: Comparison, n: int, show: str, channels: int) -> list[_Row]:
@@ -268,12 +275,13 @@ def _block(
 def _head(axes: Axes, comparison: Comparison, row: _Row, first: bool, differ: bool) -> None:
     """Left of a row: the model and what it sees, or what it answers."""
     model = style.shortened(row.model, 24)
-    label = f"{model}\n{comparison.transforms[row.model]}" if differ and first else model
+    label = f"{model}\n{_wrapped(comparison.transforms[row.model])}" if differ else model
     if not first:
         label = row.kind
     axes.set_ylabel(label, fontsize=8, fontweight="bold" if first else "normal")
     if first:
-        axes.set_title(_why(comparison, row) or _answers(comparison, row, 1), fontsize=8)
+        above = [_answers(comparison, row, 1), _why(comparison, row)]
+        axes.set_title("\n".join(filter(None, above)), fontsize=8)
     elif row.target is not None:
         words = [_why(comparison, row), _answers(comparison, row, 3) if row.target == 0 else ""]
         text = "\n\n".join(filter(None, words))
@@ -292,15 +300,19 @@ def _answers(comparison: Comparison, row: _Row, most: int) -> str:
 
 
 def _why(comparison: Comparison, row: _Row) -> str:
-    """Say which class a row explains, if it is not what the model answers."""
+    """Say which class a row explains, if it is not what the model answers or one of several."""
     if row.target is None:
         return ""
-    source = comparison.attributions[row.model]
-    answer = int(comparison.maps[row.model].logits[row.image].argmax())
-    if int(source.targets[row.image, row.target]) == answer and source.against is None:
+    source, maps = comparison.attributions[row.model], comparison.maps[row.model]
+    index = int(source.targets[row.image, row.target])
+    alone = source.targets.shape[1] == 1 and source.against is None
+    if alone and index == int(maps.logits[row.image].argmax()):
         return ""
-    share = source.probabilities[row.image, row.target].item()
-    return f"why {style.shortened(source.target_name(row.image, row.target), 24)} {_percent(share)}"
+    share = _percent(source.probabilities[row.image, row.target].item())
+    why = _wrapped(f"why {style.shortened(_class(maps, index), 24)} {share}")
+    if source.against is None:
+        return why
+    return f"{why}\nand not {style.shortened(_class(maps, source.against), 14)}"
 
 
 def _class(maps: FeatureMaps, index: int) -> str:
@@ -308,7 +320,12 @@ def _class(maps: FeatureMaps, index: int) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.0%}".replace("%", f"{_NBSP}%")
+    words = f"{share:.0%}" if share >= 0.005 or not share else "<1%"
+    return words.replace("%", f"{_NBSP}%")
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, _LINE, break_long_words=False)
 
 
 def _draw(axes: Axes, pixels: np.ndarray, cell: _Cell, norm: Normalize, look: Look) -> None:
@@ -328,8 +345,11 @@ def _missing(axes: Axes, comparison: Comparison, row: _Row, place: Place, look: 
         axes.set_axis_off()
         return
     has = place in comparison.places.taps[row.model]
-    text = "–" if has else f"no {comparison.places.title(place)}\nin this model"
-    style.empty_cell(axes, look.theme, text)
+    title = style.shortened(comparison.places.title(place), _LETTERS)
+    # a layer may be there without its normalisation
+    others = {own[place].role for own in comparison.places.taps.values() if place in own}
+    what = f"norm at {title}" if others == {"norm"} and not comparison.places.by_stride else title
+    style.empty_cell(axes, look.theme, "–" if has else f"no {what}\nin this model")
 
 
 def _footnote(comparison: Comparison, look: Look, show: str, page: int, per_page: int) -> str:
@@ -340,16 +360,19 @@ def _footnote(comparison: Comparison, look: Look, show: str, page: int, per_page
         "all": "one scale for all cells",
     }
     kinds = " and kind of row" if show == "both" and look.scale != "panel" else ""
+    # colours are tied within an image, never between images
+    several = min(per_page, len(comparison.images)) > 1 and look.scale != "panel"
+    image = " of an image" if several else ""
     parts = [
-        f"Colours: {words[look.scale]}{kinds}, up to the 99.5th percentile of its strongest map; "
-        "'max' is the largest raw value in a map."
+        f"Colours: {words[look.scale]}{kinds}{image}, up to the 99.5th percentile of its strongest "
+        "map; 'max' is the largest raw value in a map."
     ]
     if show in {"both", "maps"}:
         parts.append("Feature maps: the channels with the most energy for this image.")
     if show == "energy":
         parts.append("Energy: root mean square over all channels.")
     if show != "maps" and show != "energy" and not comparison.same_classes:
-        parts.append("The models share no classes: each explains its own prediction.")
+        parts.append("Not all models explain the same class: each row's own is named there.")
     seen = set(comparison.transforms.values())
     parts.append(
         f"All models see {seen.pop()}."

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from matplotlib.backends.backend_pdf import PdfPages
 
+from vizkit.errors import InputError, unknown
 from vizkit.plots.style import Picture
+
+FORMATS = ("png", "pdf", "svg")
 
 
 def save_pages(pages: Iterable[Picture], path: str | Path) -> list[Path]:
@@ -24,32 +28,39 @@ def save_pages(pages: Iterable[Picture], path: str | Path) -> list[Path]:
     Returns
     -------
     list of Path
-        The files; each is replaced in one step.
+        The files. They are put in their places when all pages are drawn, each in one step.
 
     Raises
     ------
     InputError
-        If the format is unknown or there is no such folder.
+        If the format is unknown, or there is no such folder, or no page.
     """
     target = Path(path).expanduser()
-    if target.suffix.lower() == ".pdf":
-        return [_save_pdf(pages, target)]
-    written: list[Path] = []
-    for number, page in enumerate(pages, 1):
-        file = target if number == 1 else target.with_stem(f"{target.stem}-{number}")
-        written.append(page.save(file))
-    if len(written) > 1:
-        written[0] = target.replace(target.with_stem(f"{target.stem}-1"))
-    return written
+    kind = target.suffix.lstrip(".").lower()
+    if kind not in FORMATS:
+        raise unknown("figure format", kind, FORMATS)
+    if not target.parent.is_dir():
+        raise InputError(f"no such folder: {target.parent}")
+    # beside the place, so that pages are moved there only when all are drawn
+    with TemporaryDirectory(dir=target.parent, prefix=f".{target.stem[:32]}-") as folder:
+        drawn = (_one_file if kind == "pdf" else _numbered)(pages, Path(folder) / target.name)
+        if not drawn:
+            raise InputError("no pages to write")
+        return [each.replace(target.parent / each.name) for each in drawn]
 
 
-def _save_pdf(pages: Iterable[Picture], target: Path) -> Path:
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        with PdfPages(partial, metadata={"CreationDate": None}) as file:
-            for page in pages:
-                file.savefig(page)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
-    return target
+def _numbered(pages: Iterable[Picture], target: Path) -> list[Path]:
+    """Save each page in a file of its own; one alone keeps the name given."""
+    drawn = [
+        page.save(target.with_stem(f"{target.stem}-{number}"))
+        for number, page in enumerate(pages, 1)
+    ]
+    return [drawn[0].replace(target)] if len(drawn) == 1 else drawn
+
+
+def _one_file(pages: Iterable[Picture], target: Path) -> list[Path]:
+    count = 0
+    with PdfPages(target, metadata={"CreationDate": None}) as file:
+        for count, page in enumerate(pages, 1):  # noqa: B007
+            file.savefig(page)
+    return [target] if count else []

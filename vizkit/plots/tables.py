@@ -15,6 +15,9 @@ from vizkit.results import Seen
 
 COSTS = {"params": ("parameters, millions", 1e6), "gmacs": ("GMACs", 1.0),
          "activations": ("activations, millions", 1.0)}  # fmt: skip
+# with more models than this, columns are narrow, in inches
+_WIDE = 5
+_WIDE_INCHES, _NARROW_INCHES = 2.15, 1.5
 
 
 def plot_predictions(
@@ -47,20 +50,23 @@ def plot_predictions(
     """
     look = style.theme_of(theme)
     with style.drawing(look):
-        size = figsize or (1.4 + 2.15 * len(predictions), 1.3 * len(seen) + 0.6)
+        narrow = len(predictions) > _WIDE
+        wide = _NARROW_INCHES if narrow else _WIDE_INCHES
+        size = figsize or (1.4 + wide * len(predictions), 1.3 * len(seen) + 0.6)
         figure = style.picture(look, size)
         grid = figure.subplots(
             len(seen), len(predictions) + 1, squeeze=False,
-            width_ratios=[0.62] + [1.0] * len(predictions),
+            width_ratios=[1.33 / wide] + [1.0] * len(predictions),
         )  # fmt: skip
         for n, row in enumerate(grid):
             style.bare(row[0]).imshow(seen.pixels[n])
             row[0].set_title(style.shortened(seen.names[n], 18), fontsize=8.5)
             for axes, (model, frame) in zip(row[1:], predictions.items(), strict=True):
                 rows = frame[(frame["image"] == seen.names[n]) & (frame["rank"] <= k)]
-                _bars(axes, rows, look)
+                _bars(axes, rows, look, 7.2 if narrow else 8.5)
                 if n == 0:
-                    axes.set_title(model, fontsize=9.5, fontweight="bold", loc="left")
+                    name = style.shortened(model, 20 if narrow else 30)
+                    axes.set_title(name, fontsize=8 if narrow else 9, fontweight="bold", loc="left")
         style.footnote(figure, "Softmax probability of the most probable classes, from 0 to 100 %.")
         figure.table = pd.concat(
             [frame.assign(model=model) for model, frame in predictions.items()], ignore_index=True
@@ -123,12 +129,14 @@ def plot_profile(
     return figure
 
 
-def _bars(axes: Axes, rows: pd.DataFrame, look: Theme) -> None:
+def _bars(axes: Axes, rows: pd.DataFrame, look: Theme, fontsize: float) -> None:
     places = range(len(rows))
     axes.barh(places, rows["probability"], color=look.series[0], alpha=0.3, height=0.82)
     for y, (name, share) in enumerate(zip(rows["class"], rows["probability"], strict=True)):
-        axes.text(0.015, y, style.shortened(name, 24), va="center", fontsize=8.5)
-        axes.text(1.0, y, f"{share:.0%}", va="center", ha="right", fontsize=8.5)
+        words = style.shortened(name, 16 if fontsize < 8 else 24)
+        axes.text(0.015, y, words, va="center", fontsize=fontsize)
+        percent = f"{share:.0%}".replace("%", "\N{NARROW NO-BREAK SPACE}%")
+        axes.text(1.0, y, percent, va="center", ha="right", fontsize=fontsize)
     axes.set(xlim=(0, 1), ylim=(2.6, -0.6))
     axes.set_ylim(len(rows) - 0.4, -0.6)
     style.bare(axes)

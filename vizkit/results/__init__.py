@@ -3,6 +3,7 @@
 from vizkit.results.attributions import Attributions
 from vizkit.results.axis import Axis, align
 from vizkit.results.comparison import Compared, Comparison
+from vizkit.results.disagreement import Disagreement
 from vizkit.results.fields import ReceptiveFields
 from vizkit.results.maps import FeatureMaps
 from vizkit.results.patches import Patches
@@ -16,6 +17,7 @@ __all__ = [
     "Axis",
     "Compared",
     "Comparison",
+    "Disagreement",
     "FeatureMaps",
     "LinearProbe",
     "Patches",

@@ -60,6 +60,7 @@ def align(taps: Mapping[str, Sequence[Tap]]) -> Axis:
     Networks that are read once at each stride are joined on stride. If any is read more often,
     all are joined on the names of their layers (``"conv3_2"``), or on labels (``"conv3_2:act"``)
     where several roles of one layer are read. They are never joined on their number in a list.
+    Where all have one layer with a name of its own at a stride, the place bears this name.
 
     Parameters
     ----------
@@ -73,10 +74,10 @@ def align(taps: Mapping[str, Sequence[Tap]]) -> Axis:
     """
     own = {model: list(dict.fromkeys(each)) for model, each in taps.items()}
     if not any(_repeats(tap.stride for tap in each) for each in own.values()):
-        strides = sorted({tap.stride for each in own.values() for tap in each})
+        places = _by_stride([tap for each in own.values() for tap in each])
         return Axis(
-            tuple(strides),
-            {model: {tap.stride: tap for tap in each} for model, each in own.items()},
+            tuple(places.values()),
+            {model: {places[tap.stride]: tap for tap in each} for model, each in own.items()},
         )
     roles = any(_repeats(tap.name for tap in each) for each in own.values())
     named: dict[str, dict[Place, Tap]] = {
@@ -104,6 +105,18 @@ def in_order(networks: Iterable[Iterable[Layer]]) -> list[Layer]:
     longest = max(own, key=len)
     every = set().union(*own)
     return longest if len(longest) == len(every) else sorted(every, key=_depth)
+
+
+def _by_stride(taps: Sequence[Tap]) -> dict[int, Place]:
+    """Places by stride: the strides themselves, or names of layers that all agree on."""
+    names = {tap.stride: tap.name for tap in taps}
+    own = all(tap.name == names[tap.stride] and _is_named(tap) for tap in taps)
+    return {stride: names[stride] if own else stride for stride in sorted(names)}
+
+
+def _is_named(tap: Tap) -> bool:
+    """Whether a tap bears a name that a family gives its layers, and no path or stride."""
+    return "." not in tap.name and tap.name not in (tap.module, f"stride{tap.stride}")
 
 
 def _depth(layer: Layer) -> tuple[int, list[tuple[int, int | str]]]:

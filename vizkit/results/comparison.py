@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 
-from vizkit.errors import unknown
+from vizkit.errors import InputError, unknown
 from vizkit.results.attributions import Attributions
 from vizkit.results.axis import Axis, Place
 from vizkit.results.maps import FeatureMaps
@@ -65,7 +66,8 @@ class Comparison(Mapping[str, Compared]):
     agreement : DataFrame
         As `vizkit.agreement`, of each pair of models at the same place.
     same_classes : bool
-        Whether all explain the same classes; else each explains what it predicts.
+        Whether all explain the same classes, as far as their names tell; else each explains what
+        it predicts, or what its own output of the number asked for means.
     failed : DataFrame
         Images that could not be read: file, reason.
     """
@@ -125,7 +127,27 @@ class Comparison(Mapping[str, Compared]):
         return self.places.taps[model].get(place)
 
     def select(self, n: int) -> Comparison:
-        """Return the same of image ``n`` alone; statistics and agreement are of all images."""
+        """Return the same of image ``n`` alone; statistics and agreement are of all images.
+
+        Parameters
+        ----------
+        n : int
+            Its number, from 0; a negative one counts from the end.
+
+        Returns
+        -------
+        Comparison
+            With one image.
+
+        Raises
+        ------
+        InputError
+            If there is no such image.
+        """
+        count = len(self.images)
+        if not -count <= n < count:
+            raise InputError(f"no image {n}: there are {count}, counted from 0")
+        n %= count
         maps = {model: each.select(n) for model, each in self.maps.items()}
         # by number, because two images may have one name
         numbers = self.predictions.groupby("model")["rank"].transform(lambda r: r.eq(1).cumsum())
@@ -133,7 +155,7 @@ class Comparison(Mapping[str, Compared]):
             self,
             maps=maps,
             attributions={model: each.select(n) for model, each in self.attributions.items()},
-            predictions=self.predictions[numbers == n % len(self.images) + 1],
+            predictions=self.predictions[numbers == n + 1].reset_index(drop=True),
         )
 
     def to_frame(self) -> pd.DataFrame:
@@ -166,11 +188,24 @@ class Comparison(Mapping[str, Compared]):
             _rows(self.profile, model),
         )
 
+    def __contains__(self, model: object) -> bool:
+        return model in self.maps
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.maps)
 
     def __len__(self) -> int:
         return len(self.maps)
+
+    def get(self, model: str, default: Any = None, /) -> Any:
+        """Return a network's part, or ``default`` where there is no such network."""
+        if model in self.maps:
+            return self[model]
+        return default
+
+    # as of all results: tables and tensors have no one truth value
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     def _require(self, model: str) -> None:
         if model not in self.maps:

@@ -208,9 +208,9 @@ class Disagreement:
         Returns
         -------
         DataFrame
-            image, label, right, wrong (which model is which), class_a, probability_a, class_b,
-            probability_b. First come those of which both models are sure: ordered by the lesser
-            of the two probabilities.
+            image, label, a, b, right, wrong (which of them is which), class_a, probability_a,
+            class_b, probability_b. First come those of which both models are sure: ordered by the
+            lesser of the two probabilities.
 
         Raises
         ------
@@ -222,6 +222,8 @@ class Disagreement:
         both = pd.DataFrame({
             "image": one["image"],
             "label": one["label"],
+            "a": a,
+            "b": b,
             "right": np.where(one["right"].astype(bool), a, b),
             "wrong": np.where(one["right"].astype(bool), b, a),
             "class_a": one["class"],

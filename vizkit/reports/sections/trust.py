@@ -1,0 +1,50 @@
+"""How far the attributions can be trusted."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from vizkit.attribution import METHODS
+from vizkit.plots.scores import plot_faithfulness
+from vizkit.reports.draft import Draft
+from vizkit.reports.page import Section, Table
+from vizkit.reports.study import CURVE_STEPS, Study, faithfulness_of
+
+
+def trust(study: Study, draft: Draft) -> Section:
+    """Compare the areas under insertion and deletion curves, and the models' agreement."""
+    scores = faithfulness_of(study.curves)
+    labels = {method.name: method.label for method in METHODS.values()}
+    count = len(study.comparison.images)
+    section = Section(
+        "attributions",
+        "How far to trust the attributions",
+        [
+            "Places are taken from a photo, or put back into a blurred one, in the order in which "
+            "a map ranks them. A map that knows what the answer rests on lets the class's "
+            "probability fall at once, or rise at once. Maps that know nothing (the centre, or "
+            f"every place alike) are the measure of all. With {count} photos, differences of a "
+            "few hundredths mean nothing."
+        ],
+    )
+    if "convergence" in study.missing:
+        section.text.append(f"Beware: {study.missing['convergence']}.")
+    section.figures.append(
+        draft.figure(
+            "faithfulness",
+            f"Insertion less deletion, mean over {count} photos, places replaced by a blurred "
+            f"photo in {CURVE_STEPS} steps; stage-level methods at the last strides that all "
+            "models have.",
+            partial(plot_faithfulness, scores, labels=labels),
+        )
+    )
+    section.tables.append(
+        Table("Mean areas under the curves, in [0, 1].", scores, "All numbers of this figure")
+    )
+    agreement = study.comparison.agreement
+    section.data = [
+        draft.table("faithfulness", scores),
+        draft.table("curves", study.curves),
+        draft.table("agreement_shown", agreement),
+    ]
+    return section

@@ -1,0 +1,250 @@
+"""Write a report: compute everything, draw it, and put the folder in place in one step.
+
+Everything is written to a temporary folder beside the target and moved there at the end, so
+that a report is either complete or not there.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+from tqdm.auto import tqdm
+
+from vizkit.attribution import METHODS as KNOWN
+from vizkit.comparing.inputs import with_pixels
+from vizkit.errors import InputError, unknown, whole
+from vizkit.files import make_folder
+from vizkit.images import Images, as_images, samples
+from vizkit.models import Classifier, as_classifiers
+from vizkit.plots.style import check_scale
+from vizkit.provenance import write_manifest
+from vizkit.reports.draft import Draft
+from vizkit.reports.page import Section
+from vizkit.reports.sections.answers import answers
+from vizkit.reports.sections.cost import cost
+from vizkit.reports.sections.depth import depth
+from vizkit.reports.sections.likeness import likeness
+from vizkit.reports.sections.matrix import matrix
+from vizkit.reports.sections.networks import networks
+from vizkit.reports.sections.notes import notes
+from vizkit.reports.sections.parting import parting
+from vizkit.reports.sections.summary import summary
+from vizkit.reports.sections.trust import trust
+from vizkit.reports.study import METHODS, Study, study
+from vizkit.zoo import NAMES
+
+MODELS = tuple(f"demo/{name}" for name in NAMES)
+WHAT = "vizkit report"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a report is told; see `report`."""
+
+    channels: int = 9
+    scale: str | None = None
+    max_images: int = 6
+    methods: tuple[str, ...] = METHODS
+    same_pixels: bool = False
+    speed: bool = True
+
+    def __post_init__(self) -> None:
+        if self.scale is not None:
+            check_scale(self.scale)
+        whole("channels", self.channels)
+        whole("max_images", self.max_images)
+        if not self.methods:
+            raise InputError(f"no methods: choose from {', '.join(KNOWN)}")
+        for name in self.methods:
+            if name not in KNOWN:
+                raise unknown("method", name, KNOWN)
+
+
+def report(
+    models: str | nn.Module | Classifier | Sequence[Any] | dict[str, Any] | None = None,
+    images: object = None,
+    out: str | Path = "report",
+    *,
+    channels: int = 9,
+    scale: str | None = None,
+    max_images: int = 6,
+    methods: str | Sequence[str] = METHODS,
+    same_pixels: bool = False,
+    speed: bool = True,
+) -> Path:
+    """Write a report that compares what models do with images.
+
+    Parameters
+    ----------
+    models : model, list of models, or dict of str to model, optional
+        By default the nine bundled ones: VGG 11, 13, 16 and 19 with and without batch
+        normalisation, and VoVNet.
+    images : path, folder, PIL image, array, tensor, Images, or a list of these, optional
+        By default the bundled photos. A folder with one folder a class also tells which answers
+        are right.
+    out : str or Path
+        Folder to write; an earlier report there is replaced, anything else is refused.
+    channels : int
+        Channels in each cell of the feature maps.
+    scale : "panel", "stage", "model" or "all", optional
+        Colour scale of feature maps and attributions; by default those of a stage share one for
+        feature maps, and attributions, whose height is of no use, have one each.
+    max_images : int
+        How many images, evenly spaced, get pictures of their own; numbers are of all.
+    methods : str or list of str
+        Attribution methods; see `vizkit.attribute`.
+    same_pixels : bool
+        Whether all models see what the first one sees; by default each has its own transform.
+    speed : bool
+        Whether to measure how long the models take. Of what is in a report, only this differs
+        from run to run.
+
+    Returns
+    -------
+    Path
+        Of ``index.html``, which opens from disk and fetches nothing.
+
+    Raises
+    ------
+    InputError
+        If an option cannot be used, no image can be read, or ``out`` holds something that is not
+        a report.
+    """
+    names = (methods,) if isinstance(methods, str) else tuple(methods)
+    options = Options(channels, scale, max_images, names, same_pixels, speed)
+    target = checked(out)
+    classifiers = as_classifiers(list(MODELS) if models is None else models)
+    photos = as_images(samples() if images is None else images)
+    measured = None if speed else pd.DataFrame()
+    bundled = images is None
+    return write(target, classifiers, photos, options, measured, bundled=bundled)
+
+
+def write(
+    target: Path,
+    classifiers: Sequence[Classifier],
+    photos: Images,
+    options: Options,
+    speed: pd.DataFrame | None,
+    *,
+    bundled: bool,
+) -> Path:
+    """Compute and write a report.
+
+    Parameters
+    ----------
+    target : Path
+        From `checked`.
+    classifiers : sequence of Classifier
+        The networks.
+    photos : Images
+        What they look at.
+    options : Options
+        The rest.
+    speed : DataFrame, optional
+        Measured earlier; None: measure it. Empty: leave it out.
+    bundled : bool
+        Whether the photos are those that come with vizkit.
+
+    Returns
+    -------
+    Path
+        Of ``index.html``.
+    """
+    classifiers = with_pixels(classifiers, options.same_pixels)
+    make_folder(target.parent)
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        found = study(
+            classifiers,
+            photos,
+            max_images=options.max_images,
+            methods=options.methods,
+            speed=speed,
+        )
+        _draw(found, Draft(folder), options)
+        write_manifest(
+            folder,
+            WHAT,
+            asdict(options),
+            classifiers,
+            photos,
+            more={"measured": {"speed": found.speed.to_dict("records")}},
+            sources=target,
+            bundled=bundled,
+        )
+        folder.chmod(0o755)
+        _replace(target, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return target / "index.html"
+
+
+def checked(out: str | Path) -> Path:
+    """Refuse a target that is a file, or a folder of something else than a report.
+
+    Parameters
+    ----------
+    out : str or Path
+        Where a report shall go.
+
+    Returns
+    -------
+    Path
+        The same.
+
+    Raises
+    ------
+    InputError
+        If it holds anything that is not a report.
+    """
+    target = Path(out).expanduser()
+    if not target.exists():
+        return target
+    if not target.is_dir():
+        raise InputError(f"{target} is a file: choose a folder for the report")
+    manifest = target / "manifest.json"
+    ours = manifest.is_file() and f'"{WHAT}"' in manifest.read_text(encoding="utf-8")
+    if any(target.iterdir()) and not ours:
+        raise InputError(
+            f"{target} holds other files than a report: choose an empty or a new folder"
+        )
+    return target
+
+
+def _draw(found: Study, draft: Draft, options: Options) -> None:
+    steps: dict[str, Callable[[Study, Draft], Section]] = {
+        "models": networks,
+        "predictions": answers,
+        "stage by stage": partial(matrix, scale=options.scale, channels=options.channels),
+        "attributions": trust,
+        "statistics": depth,
+        "similarity": likeness,
+        "disagreements": parting,
+        "profile": cost,
+        "notes": notes,
+    }
+    page = summary(found)
+    with tqdm(steps.items(), desc="drawing") as bar:
+        for name, section in bar:
+            bar.set_postfix_str(name)
+            page.sections.append(section(found, draft))
+    (draft.folder / "index.html").write_text(page.html(), encoding="utf-8")
+
+
+def _replace(target: Path, new: Path) -> None:
+    if target.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+        target.rename(old / "report")
+        new.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        new.rename(target)
