@@ -74,7 +74,7 @@ def report(
     scale: Annotated[
         str, typer.Option(help="panel, stage, model or all; by default chosen by kind.")
     ] = "",
-    max_images: Annotated[int, typer.Option(help="Photos that get pictures of their own.")] = 6,
+    max_images: Annotated[int, typer.Option(help="Photos that get pictures of their own.")] = 4,
     same_pixels: Annotated[
         bool, typer.Option("--same-pixels", help="All see what the first model sees.")
     ] = False,

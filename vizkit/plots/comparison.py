@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -25,8 +26,8 @@ PER_PAGE = 4
 INPUT = "input"
 _MAPS = "feature maps"
 _ENERGY = "energy of all channels"
-# of a title above a cell, and of a line left of a row
-_LETTERS, _LINE = 26, 22
+# of a title above a cell, of a line left of a row, and of a block's heading
+_LETTERS, _LINE, _LETTERS_PER_INCH = 26, 22, 8
 _NBSP = "\N{NARROW NO-BREAK SPACE}"
 
 
@@ -225,7 +226,7 @@ def _root_mean_square(values: np.ndarray) -> np.ndarray:
 
 def _norms(rows: Sequence[_Row], scale: str) -> dict[int, Normalize]:
     """Colour scale of each cell, by its identity."""
-    shared: dict[tuple[object, ...], list[_Cell]] = {}
+    shared: dict[tuple[str, object], list[_Cell]] = {}
     for row in rows:
         for place, cell in row.cells.items():
             # what two cells must have in common to share a scale, beside their kind
@@ -233,11 +234,11 @@ def _norms(rows: Sequence[_Row], scale: str) -> dict[int, Normalize]:
             shared.setdefault((cell.kind, common[scale]), []).append(cell)
     every = [cell for cells in shared.values() for cell in cells]
     signed = {cell.kind for cell in every if (cell.values < 0).any()}
-    return {
-        id(cell): common_norm([each.values for each in cells], signed=cell.kind in signed)
-        for cells in shared.values()
-        for cell in cells
-    }
+    found: dict[int, Normalize] = {}
+    for (kind, _), cells in shared.items():
+        norm = common_norm([cell.values for cell in cells], signed=kind in signed)
+        found |= {id(cell): norm for cell in cells}
+    return found
 
 
 def _block(
@@ -248,7 +249,8 @@ def _block(
     look: Look,
 ) -> None:
     grid = panel.subplots(len(rows), len(columns) + 1, squeeze=False)
-    name = style.shortened(comparison.images[rows[0].image], 60)
+    room = round(_LETTERS_PER_INCH * panel.figure.get_figwidth())
+    name = style.shortened(comparison.images[rows[0].image], min(60, room))
     panel.suptitle(name, fontsize=11, fontweight="bold", x=0.01, ha="left")
     norms = _norms(rows, look.scale)
     differ = len(set(comparison.transforms.values())) > 1
@@ -281,7 +283,11 @@ def _head(axes: Axes, comparison: Comparison, row: _Row, first: bool, differ: bo
     axes.set_ylabel(label, fontsize=8, fontweight="bold" if first else "normal")
     if first:
         above = [_answers(comparison, row, 1), _why(comparison, row)]
-        axes.set_title("\n".join(filter(None, above)), fontsize=8)
+        # beside a narrow photo, words in the middle would lie over the label
+        height, width = comparison.maps[row.model].seen.pixels.shape[1:3]
+        side: Literal["left", "center"] = "left" if height > width else "center"
+        axes.set_anchor("W")
+        axes.set_title("\n".join(filter(None, above)), fontsize=8, loc=side)
     elif row.target is not None:
         words = [_why(comparison, row), _answers(comparison, row, 3) if row.target == 0 else ""]
         text = "\n\n".join(filter(None, words))

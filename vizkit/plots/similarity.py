@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
 
 import numpy as np
@@ -42,7 +43,8 @@ def plot_similarity(
     models : sequence of str, optional
         Which networks, in this order; by default all, twins next to each other. Two are drawn
         against each other with numbers and the best match of each tap of the first; one or more
-        than two as blocks of one matrix of all with all.
+        than two as blocks of one matrix of all with all, with the best match of each tap in
+        each block.
     theme : "light" or "dark"
         Colours of the figure.
     figsize : tuple of (float, float), optional
@@ -82,6 +84,8 @@ def plot_similarity(
             _numbers(axes, matrix)
         if pair:
             _best(axes, matrix, width=3.0 if cell == _CELL else 1.8)
+        elif len(chosen) > 1:
+            _paths(axes, matrix, down, across, numbered=max(matrix.shape) <= _NUMBERED)
         _lines(axes, down, across, look)
         bar = figure.colorbar(drawn, ax=axes, fraction=0.04, pad=0.02, shrink=0.8)
         bar.set_label(similarity.measure)
@@ -209,6 +213,29 @@ def _best(axes: Axes, matrix: np.ndarray, width: float) -> None:
             axes.add_patch(frame)
 
 
+def _paths(axes: Axes, matrix: np.ndarray, down: _Side, across: _Side, *, numbered: bool) -> None:
+    """Mark in each block of two networks where each tap has its like."""
+    found = []
+    for m, (top, bottom) in enumerate(pairwise(down.edges)):
+        for n, (left, right) in enumerate(pairwise(across.edges)):
+            block = matrix[top:bottom, left:right]
+            if m != n:
+                found += [
+                    (left + int(np.nanargmax(values)), top + row)
+                    for row, values in enumerate(block)
+                    if not np.isnan(values).all()
+                ]
+    if numbered:
+        for x, y in found:
+            corner = (x - 0.45, y - 0.45)
+            axes.add_patch(
+                Rectangle(corner, 0.9, 0.9, fill=False, edgecolor="#ffffff", linewidth=1.4)
+            )
+        return
+    xs, ys = zip(*found, strict=True) if found else ((), ())
+    axes.scatter(xs, ys, s=9, marker="o", color="#ffffff", edgecolors="#000000", linewidths=0.5)
+
+
 def _lines(axes: Axes, down: _Side, across: _Side, look: Theme) -> None:
     """Part the models."""
     for edge in across.edges[1:-1]:
@@ -229,7 +256,9 @@ def _words(similarity: Similarity, down: _Side, across: _Side, pair: bool) -> st
         words.append(f"95 % intervals are at most {np.nanmax(width):.2f} wide.")
     if pair:
         words.append(f"Framed: the best match of each tap of {down.models[0]}.")
-    elif down.by_stage:
+    elif len(down.models) > 1:
+        words.append("Marked: in each block, the best match of each tap of the model at the left.")
+    if not pair and down.by_stage:
         words.append("Along the sides: the strides of the stages.")
     step = _step(_inches(down, across))
     if step > 1:

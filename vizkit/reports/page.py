@@ -152,6 +152,11 @@ def counted(count: int, one: str, several: str = "") -> str:
     return f"{cell(count)} {one if count == 1 else several or one + 's'}"
 
 
+def percent(share: float) -> str:
+    """Write a share in [0, 1]: "62 %"."""
+    return f"{share:.0%}".replace("%", "\N{NARROW NO-BREAK SPACE}%")
+
+
 def listed(names: Sequence[str], most: int = 4) -> str:
     """Write names one after the other, "a, b and c", and how many more there are."""
     shown = list(names[:most])

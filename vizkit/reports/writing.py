@@ -51,7 +51,7 @@ class Options:
 
     channels: int = 9
     scale: str | None = None
-    max_images: int = 6
+    max_images: int = 4
     methods: tuple[str, ...] = METHODS
     same_pixels: bool = False
     speed: bool = True
@@ -75,7 +75,7 @@ def report(
     *,
     channels: int = 9,
     scale: str | None = None,
-    max_images: int = 6,
+    max_images: int = 4,
     methods: str | Sequence[str] = METHODS,
     same_pixels: bool = False,
     speed: bool = True,

@@ -26,15 +26,17 @@ def matrix(study: Study, draft: Draft, scale: str | None, channels: int) -> Sect
     first = next(iter(comparison.attributions.values()))
     labels = [METHODS[name].label for name in first.values]
     section = Section("stages", "Stage by stage", [_lead(study, labels)])
+    classes = _classes(study)
     for n, photo in enumerate(comparison.images):
         one = comparison.select(n)
+        group = f"{classes[photo]}: {photo}" if photo in classes else photo
         section.figures += [
             draft.figure(
                 f"why-{n + 1}",
                 f"{listed(labels)} for one class of {photo}, over what each model saw of it "
                 f"({study.seen}); {_SCALES[scale or 'panel']}.",
                 partial(plot_comparison, one, show="attributions", scale=scale or "panel"),
-                photo,
+                group,
             ),
             draft.figure(
                 f"maps-{n + 1}",
@@ -43,7 +45,7 @@ def matrix(study: Study, draft: Draft, scale: str | None, channels: int) -> Sect
                 partial(
                     plot_comparison, one, show="maps", channels=channels, scale=scale or "stage"
                 ),
-                photo,
+                group,
             ),
         ]
     tables = {
@@ -64,3 +66,11 @@ def _lead(study: Study, labels: list[str]) -> str:
         f"What each stage computes, and which places speak for a class ({listed(labels)}). {same} "
         "Early stages answer with edges and textures, late ones with whole objects."
     )
+
+
+def _classes(study: Study) -> dict[str, str]:
+    """Look up the class of each photo, where it is known."""
+    if study.disagreement is None or not study.labelled:
+        return {}
+    table = study.disagreement.predictions.drop_duplicates("image")
+    return dict(zip(table["image"], table["label"], strict=True))

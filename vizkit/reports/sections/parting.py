@@ -11,7 +11,7 @@ from vizkit.plots.confusion import plot_confusion
 from vizkit.plots.disagreement import plot_disagreement
 from vizkit.plots.gallery import plot_gallery
 from vizkit.reports.draft import Draft
-from vizkit.reports.page import Section, Table, counted
+from vizkit.reports.page import Section, Table, counted, percent
 from vizkit.reports.study import Study
 from vizkit.results import Disagreement
 
@@ -59,7 +59,7 @@ def parting(study: Study, draft: Draft) -> Section:
 
 def _agreed(found: Disagreement) -> str:
     same = int((found.ranking["classes"] == 1).sum())
-    share = f"{same / found.images:.0%}".replace("%", "\N{NARROW NO-BREAK SPACE}%")
+    share = percent(same / found.images)
     return f"All models give the same answer for {same} of {found.images} photos ({share})."
 
 

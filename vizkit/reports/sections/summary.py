@@ -6,8 +6,11 @@ import pandas as pd
 
 from vizkit.comparing.contrasts import contrasts, measures
 from vizkit.comparing.findings import changes, findings
-from vizkit.reports.page import Page, Point, counted, listed
+from vizkit.reports.page import Page, Point, counted, listed, percent
 from vizkit.reports.study import Study
+
+# agreement of explanations over all images is drawn where models part
+_PROOF = {"attributions": "disagreements"}
 
 
 def summary(study: Study) -> Page:
@@ -28,7 +31,7 @@ def summary(study: Study) -> Page:
         title=_title(models),
         lead=f"{listed(models, 9)}, on {counted(len(study.images), 'photo')}.",
         facts=_facts(study),
-        points=[Point(each.text, each.section) for each in found],
+        points=[Point(each.text, _PROOF.get(each.section, each.section)) for each in found],
         changes=[_headed(name, sentences) for name, sentences in told.items()],
     )
 
@@ -63,8 +66,8 @@ def _facts(study: Study) -> list[tuple[str, str]]:
     ]
     if study.disagreement is not None:
         same = (study.disagreement.ranking["classes"] == 1).mean()
-        facts.append((f"{same:.0%}", "of photos get one answer from all"))
+        facts.append((percent(same), "of photos get one answer from all"))
     if study.labelled and study.disagreement is not None:
         scores = study.disagreement.scores().set_index("model")["accuracy"]
-        facts.append((f"{scores.min():.0%} – {scores.max():.0%}", "accuracy"))
+        facts.append((f"{percent(scores.min())} – {percent(scores.max())}", "accuracy"))
     return facts

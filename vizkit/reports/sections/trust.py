@@ -5,16 +5,19 @@ from __future__ import annotations
 from functools import partial
 
 from vizkit.attribution import METHODS
+from vizkit.attribution.explaining import TOLERANCE
 from vizkit.plots.scores import plot_faithfulness
 from vizkit.reports.draft import Draft
-from vizkit.reports.page import Section, Table
+from vizkit.reports.page import Section, Table, listed, percent
 from vizkit.reports.study import CURVE_STEPS, Study, faithfulness_of
+
+_REFERENCES = {"(centre)": "bell over the centre", "(uniform)": "the same everywhere"}
 
 
 def trust(study: Study, draft: Draft) -> Section:
     """Compare the areas under insertion and deletion curves, and the models' agreement."""
     scores = faithfulness_of(study.curves)
-    labels = {method.name: method.label for method in METHODS.values()}
+    labels = {method.name: method.label for method in METHODS.values()} | _REFERENCES
     count = len(study.comparison.images)
     section = Section(
         "attributions",
@@ -27,8 +30,7 @@ def trust(study: Study, draft: Draft) -> Section:
             "few hundredths mean nothing."
         ],
     )
-    if "convergence" in study.missing:
-        section.text.append(f"Beware: {study.missing['convergence']}.")
+    section.text += _off(study)
     section.figures.append(
         draft.figure(
             "faithfulness",
@@ -48,3 +50,22 @@ def trust(study: Study, draft: Draft) -> Section:
         draft.table("agreement_shown", agreement),
     ]
     return section
+
+
+def _off(study: Study) -> list[str]:
+    """Name the methods whose maps do not sum to what they explain, and for which models."""
+    found: dict[str, list[str]] = {}
+    for model, attributions in study.comparison.attributions.items():
+        for method, errors in attributions.errors.items():
+            gains = (attributions.values[method]["input"].sum(dim=(-2, -1)) - errors).abs()
+            shares = errors.abs() / gains.clamp(min=1e-9)
+            count = int((shares > TOLERANCE).sum())
+            if count:
+                most = percent(shares.max().item())
+                words = f"{model} ({count} of {shares.numel()}, by up to {most})"
+                found.setdefault(METHODS[method].label, []).append(words)
+    return [
+        f"Beware: maps of {method} do not sum to the difference in score that they explain, by "
+        f"more than {percent(TOLERANCE)}: {listed(models, 12)}."
+        for method, models in found.items()
+    ]
