@@ -532,8 +532,13 @@ def disagree(
     Photos in a folder with one folder a class also tell who is right.
     """
     from vizkit.comparing import disagreement as run
+    from vizkit.errors import unknown, whole
     from vizkit.exporting import export_disagreement
+    from vizkit.results.disagreement import RANKINGS
 
+    whole("k", k)
+    if by not in RANKINGS:
+        raise unknown("ranking", by, RANKINGS)
     loaded = _load(_split(models), weights, device)
     found = run(loaded, images, maps=maps, method=method, labelled=labelled)
     _say_left_out(found.failed.itertuples(index=False))
