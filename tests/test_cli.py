@@ -1,6 +1,7 @@
 """The command line as a user runs it: a real process, its output and its exit code."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -31,8 +32,8 @@ def photo(tmp_path_factory):
 @pytest.mark.parametrize(
     "command",
     ["report", "predict", "attribute", "methods", "faithfulness", "stats", "statistics",
-     "patches", "fields", "probe", "similarity", "evaluate", "train", "profile", "models", "lab",
-     "bench"],
+     "patches", "fields", "probe", "similarity", "compare", "disagree", "evaluate", "train",
+     "profile", "models", "lab", "bench"],
 )  # fmt: skip
 def test_every_command_explains_itself(command):
     done = run(command, "--help")
@@ -96,6 +97,40 @@ def test_patches_and_fields_are_drawn(photo, tmp_path):
             assert drawn.size[0] > 200
 
 
+def test_compare_draws_a_page_a_file(photo, tmp_path):
+    damaged = tmp_path / "damaged.jpg"
+    damaged.write_bytes(photo.read_bytes()[:200])
+    picture = tmp_path / "all.png"
+    done = run(
+        "compare", photo, damaged, photo, "-m", "demo/vgg11,demo/vovnet19b", "--per-page", 1,
+        "--target", "church", "--show", "attributions", "-o", picture,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    written = [tmp_path / f"all-{n}.png" for n in (1, 2)]
+    assert done.stdout.split() == [str(path) for path in written]
+    assert str(damaged) in done.stderr
+    assert sorted(tmp_path.iterdir()) == [*written, damaged]
+    drawn = vizkit.show_comparison(
+        ["demo/vgg11", "demo/vovnet19b"], [photo, photo], targets="church",
+        show="attributions", per_page=1, page=2,
+    ).save(tmp_path / "library.png")  # fmt: skip
+    assert written[1].read_bytes() == drawn.read_bytes()
+
+
+def test_compare_layer_by_layer_in_one_file(photo, tmp_path, monkeypatch, capsys):
+    words = ["compare", photo, photo, "-m", "demo/vgg11,demo/vgg11_bn", "--at", "layers", "--role",
+             "conv", "--per-page", 1, "--theme", "dark", "--same-pixels", "--show", "energy",
+             "-o", tmp_path / "a.pdf"]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["vizkit", *map(str, words)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / "a.pdf")]
+    content = (tmp_path / "a.pdf").read_bytes()
+    assert content.startswith(b"%PDF")
+    assert len(re.findall(rb"/Type\s*/Page\b", content)) == 2
+
+
 def test_profile_needs_no_weights():
     rows = json.loads(run("profile", "vgg19", "--json").stdout)
     total = next(row for row in rows if row["stage"] == "total")
@@ -133,10 +168,22 @@ def test_attribute_writes_a_picture(photo, tmp_path):
         (["probe", "missing"], "no such image: missing"),
         (["similarity", "{photo}", "--kernel", "rbff"], "did you mean 'rbf'"),
         (["similarity", "{photo}", "-m", "demo/vgg11"], "at least 4 readable images"),
+        (["compare", "missing.jpg"], "no such image: missing.jpg"),
+        (["compare", "{photo}", "-m", "demo/vgg12"], "did you mean 'vgg1"),
+        (["compare", "{photo}", "--at", "conv9_9"], "unknown stage, layer or module 'conv9_9'"),
+        (["compare", "{photo}", "--role", "atc"], "did you mean 'act'"),
+        (["compare", "{photo}", "--methods", "gradcam"], "did you mean 'grad_cam'"),
+        (["compare", "{photo}", "--target", "churhc"], "did you mean 'church'"),
+        (["compare", "{photo}", "--show", "map"], "did you mean 'maps'"),
+        (["compare", "{photo}", "--scale", "pannel"], "did you mean 'panel'"),
+        (["compare", "{photo}", "--theme", "drak"], "did you mean 'dark'"),
+        (["compare", "{photo}", "--per-page", "0"], "per_page must be a whole number"),
+        (["compare", "{photo}", "-o", "x.gif"], "unknown figure format 'gif'"),
+        (["compare", "{photo}", "-o", "nowhere/x.png"], "no such folder: nowhere"),
         (["train", "missing", "-o", "run", "--phases", "64"], "unknown phases '64'"),
         (["lab", "missing"], "no such folder"),
         (["report", "--scale", "pannel"], "did you mean 'panel'"),
-        (["report", "--channels", "0"], "channels and max_images must be at least 1"),
+        (["report", "--channels", "0"], "channels must be a whole number of at least 1, not 0"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_exit_code_2(
@@ -144,7 +191,7 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(
 ):
     """In this process: most of a real one's time goes into importing."""
     words = [word.format(photo=photo) for word in words]
-    if "-m" not in words and words[0] in {"predict", "stats", "attribute", "evaluate"}:
+    if "-m" not in words and words[0] in {"predict", "stats", "attribute", "evaluate", "compare"}:
         words += ["-m", "demo/vgg11_bn"]
     if words[0] == "report":
         words += ["-m", "demo/vgg11_bn"]
@@ -191,13 +238,13 @@ def test_train_evaluate_and_use_what_was_trained(tmp_path):
     assert vizkit.evaluate(model, tmp_path / "val")["n"][0] == 24
 
 
-def test_phases():
-    from vizkit.cli import _phases
+def testphases_of():
+    from vizkit.cli.parsing import phases_of
 
-    assert _phases("64x8, 96X6") == ((64, 8), (96, 6))
+    assert phases_of("64x8, 96X6") == ((64, 8), (96, 6))
     for bad in ("", "64", "64x", "0x3", "64x-1"):
         with pytest.raises(InputError, match="unknown phases"):
-            _phases(bad)
+            phases_of(bad)
 
 
 def test_attribute_into_a_folder(photo, tmp_path):

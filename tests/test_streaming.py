@@ -67,6 +67,52 @@ def test_inputs_are_those_of_capture(demo):
     assert torch.equal(inputs_of(batches), vizkit.capture(demo, photos).inputs)
 
 
+def assert_seen_as(own, expected):
+    """The same as `prepare` gives, but for the photos themselves."""
+    assert own.names == expected.names
+    assert own.pixels.dtype == expected.pixels.dtype == np.uint8
+    assert np.array_equal(own.pixels, expected.pixels)
+    assert own.boxes == expected.boxes
+    assert own.transform == expected.transform
+    assert own.originals == (None,) * len(expected)
+    assert len(own) == len(expected)
+
+
+@pytest.mark.parametrize("transform", [SMALL, LARGE, halved], ids=["small", "large", "own"])
+def test_what_was_seen_is_that_of_prepare(folder, transform):
+    images = as_images(folder)
+    models = [a_model(LARGE), a_model(transform)]
+    for batch in stream(models, images, size=4):
+        part = images[batch.positions[0] : batch.positions[-1] + 1]
+        assert_seen_as(batch.seen(1, models[1], images), prepare(part, transform)[1])
+
+
+def test_what_was_seen_leaves_out_what_could_not_be_read(folder):
+    images = as_images(folder)
+    images.photos[1].path.write_bytes(b"no image")
+    model = a_model()
+    batch = next(iter(stream([model], images, size=4)))
+    good = vizkit.images.Images(tuple(images.photos[n] for n in (0, 2, 3)))
+    assert_seen_as(batch.seen(0, model, images), prepare(good, SMALL)[1])
+
+
+@pytest.mark.parametrize("transform", [SMALL, halved], ids=["small", "own"])
+def test_what_was_seen_of_tensors_is_that_of_prepare(transform):
+    pixels = torch.randn(5, 3, 16, 24, generator=torch.Generator().manual_seed(0))
+    images, model = as_images(pixels), a_model(transform)
+    batches = list(stream([model], images, size=3))
+    for batch, part in zip(batches, (images[:3], images[3:]), strict=True):
+        assert_seen_as(batch.seen(0, model, images), prepare(part, transform)[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_what_was_seen_in_half_precision_is_off_by_a_level_at_most(folder, dtype):
+    images, model = as_images(folder), a_model(SMALL, dtype=dtype)
+    batch = next(iter(stream([model], images, size=11)))
+    expected = prepare(images, SMALL)[1].pixels.astype(int)
+    assert np.abs(batch.seen(0, model, images).pixels.astype(int) - expected).max() <= 1
+
+
 def test_networks_of_one_transform_share_one_tensor(folder):
     same = Transform(size=(32, 40), resize=(36, 44))
     models = [a_model(SMALL), a_model(LARGE), a_model(same), a_model(SMALL, dtype=torch.float64)]

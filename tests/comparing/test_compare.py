@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 import vizkit
+from vizkit.comparing.classes import shared_classes
 from vizkit.errors import InputError
 from vizkit.images import Transform, as_images
 from vizkit.results import Comparison, Tap
@@ -366,6 +367,22 @@ def test_models_with_partly_other_classes_explain_one_that_both_know():
         vizkit.compare([left, right], vizkit.samples(), targets="top3")
 
 
+def test_shared_classes_count_by_their_share_among_themselves():
+    """Left is sure of a class that right lacks; of the others it prefers dog, right prefers fox."""
+    models = [a_net("left", ["cat", "dog", "fox", "owl"]), a_net("right", ["fox", "dog"])]
+    left = torch.tensor([[0.90, 0.09, 0.01, 0.0001]]).log()
+    right = torch.tensor([[0.6, 0.4]]).log()
+    shared = shared_classes(models, [4, 2])
+    assert shared.names == ("dog", "fox")
+    found = shared.probabilities([left, right])
+    assert torch.allclose(found[:, 0], torch.tensor([[0.9, 0.1], [0.4, 0.6]]).double())
+    assert [each.tolist() for each in shared.most_probable([left, right])] == [[[1]], [[1]]]
+    assert [each.tolist() for each in shared.most_probable([left, right], 2)] == [
+        [[1, 2]],
+        [[1, 0]],
+    ]
+
+
 def test_models_that_share_no_class_explain_their_own_predictions():
     left, right = a_net("left", WORDS), a_net("right", ["elk", "bee"], outputs=2, seed=1)
     found = vizkit.compare([left, right], vizkit.samples())
@@ -447,6 +464,17 @@ def test_a_number_that_means_different_classes_is_said(models, photos):
     assert vizkit.compare(pair, photos["rocket"], targets="church").same_classes
 
 
+def test_one_number_of_many_that_means_different_classes_is_said():
+    """The first images are explained in another batch than the last."""
+    pair = [a_net("a", WORDS), a_net("b", ["dog", "cat", *WORDS[2:]], seed=1)]
+    images = torch.randn(20, 3, 32, 40, generator=torch.Generator().manual_seed(0))
+    for n in (0, 19):
+        rows = torch.full((20,), 2)
+        rows[n] = 1
+        assert not vizkit.compare(pair, images, targets=rows).same_classes
+    assert vizkit.compare(pair, images, targets=torch.full((20,), 2)).same_classes
+
+
 def test_against_is_that_of_attribute(models, photos):
     found = vizkit.compare(models[:2], photos["rocket"], targets="church", against="parachute")
     own = found.attributions[NAMES[1]]
@@ -526,6 +554,14 @@ def test_a_named_layer_is_read_where_there_is_one(vggs, models, photos):
     both = vizkit.compare(vggs[:2], photos["rocket"], ["conv3_2:conv", "conv3_2:norm"])
     assert both.axis == ("conv3_2:conv", "conv3_2:norm")
     assert both.tap("demo/vgg11", "conv3_2:norm") is None
+
+
+def test_a_module_that_gives_no_maps_is_an_error_and_not_missing():
+    a = a_net("a")
+    module = nn.Sequential(*a.module[:5], nn.Identity(), nn.Identity(), *a.module[5:])
+    b = vizkit.wrap(module, name="b", transform=SMALL)
+    with pytest.raises(InputError, match=r"'6' gives shape \(1, 8\), not two-dimensional maps"):
+        vizkit.compare([b, a], vizkit.samples()["rocket"], ["6"])
 
 
 def test_agreement_is_between_maps_at_the_same_place():

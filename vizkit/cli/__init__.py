@@ -1,0 +1,53 @@
+"""The command line: parse, call the library, print. Results to stdout, progress to stderr."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+# isort: off
+# importing a file adds its commands, in the order in which help lists them
+from vizkit.cli import report_commands  # noqa: F401
+from vizkit.cli import look_commands  # noqa: F401
+from vizkit.cli import compare_commands  # noqa: F401
+from vizkit.cli import count_commands  # noqa: F401
+from vizkit.cli import models_commands  # noqa: F401
+from vizkit.cli import tools_commands  # noqa: F401
+from vizkit.cli.app import app
+# isort: on
+
+__all__ = ["app", "main"]
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from vizkit import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main() -> None:
+    """Run the command line: exit code 2 and one clear line on bad input."""
+    from vizkit.errors import VizkitError
+
+    try:
+        app()
+    except VizkitError as error:
+        typer.echo(f"vizkit: {error}", err=True)
+        sys.exit(2)
+    except SystemExit as end:
+        if end.code == 130:  # Ctrl-C
+            typer.echo("\nvizkit: stopped", err=True)
+        raise
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)

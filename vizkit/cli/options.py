@@ -1,0 +1,35 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+ModelsArg = Annotated[
+    str,
+    typer.Option(
+        "--models", "-m", help="Names, separated by commas: demo/vgg11_bn,torchvision/vgg16."
+    ),
+]
+
+
+ModelArgument = Annotated[
+    list[str],
+    typer.Argument(help="Models: demo/vgg16_bn, vgg16_bn, torchvision/vgg16."),
+]
+
+
+WeightsOption = Annotated[
+    str,
+    typer.Option("--weights", "-w", help="'default', 'none' (untrained), or a .pth/.safetensors."),
+]
+
+
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON records instead of a table.")]
+
+
+DEFAULT_MODEL = "demo/vgg16_bn"

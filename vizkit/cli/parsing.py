@@ -1,0 +1,75 @@
+"""From what is typed to what the library takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vizkit.models import Classifier
+
+
+def load_models(names: list[str], weights: str, device: str) -> list[Classifier]:
+    """Load models by their names; ``none`` for random weights."""
+    from vizkit.models import load
+
+    chosen = None if weights == "none" else weights
+    return [load(name, weights=chosen, device=device) for name in names]
+
+
+def split(text: str) -> list[str]:
+    """Take names apart that are separated by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def class_of(text: str) -> int | str:
+    """Read a class: an index if it is a number, else a name."""
+    return int(text) if text.isdigit() else text
+
+
+def targets_of(text: str) -> int | str | list[int | str] | None:
+    """Read the classes to explain: one, several, or None."""
+    parts = [class_of(part) for part in split(text)]
+    return parts[0] if len(parts) == 1 else parts or None
+
+
+def numbers_of(text: str) -> list[int] | None:
+    """Read whole numbers, separated by commas; None for none."""
+    from vizkit.errors import InputError
+
+    try:
+        return [int(part) for part in split(text)] or None
+    except ValueError:
+        raise InputError(f"unknown channels {text!r}: write numbers such as 0,1,2") from None
+
+
+def phases_of(text: str) -> tuple[tuple[int, int], ...]:
+    """Read sizes and epochs, such as 64x8,96x6."""
+    from vizkit.errors import InputError
+
+    try:
+        pairs = [part.lower().split("x") for part in split(text)]
+        found = tuple((int(size), int(epochs)) for size, epochs in pairs)
+    except ValueError:
+        found = ()
+    if not found or min(min(pair) for pair in found) < 1:
+        raise InputError(f"unknown phases {text!r}: write sizes and epochs such as 64x8,96x6")
+    return found
+
+
+def require_folders(*files: Path | None) -> None:
+    """Raise before the work begins if there is no folder to write its results to."""
+    from vizkit.errors import InputError
+
+    for file in files:
+        if file and not file.parent.is_dir():
+            raise InputError(f"no such folder: {file.parent}")
+
+
+def require_picture(file: Path | None) -> None:
+    """Refuse a kind of picture that cannot be written, before the work begins."""
+    from vizkit.errors import unknown
+
+    kinds = ("png", "pdf", "svg")
+    if file is not None and file.suffix.lower().lstrip(".") not in kinds:
+        raise unknown("figure format", file.suffix.lstrip("."), kinds)
