@@ -1,6 +1,7 @@
 """Costs as published, and as counted by hand."""
 
 import math
+import threading
 
 import pytest
 import timm
@@ -226,3 +227,30 @@ def test_impossible_sizes(size):
 def test_a_network_without_maps_at_its_stages():
     with pytest.raises(InputError, match="no feature maps at stride16"):
         profile(on_meta("timm", "vit_tiny_patch16_224"))
+
+
+def test_other_threads_never_see_a_network_on_the_meta_device():
+    model = vizkit.load("demo/vgg11")
+    photo = vizkit.samples()["rocket"]
+    errors = []
+
+    def repeat(work):
+        try:
+            for _ in range(12):
+                work()
+        except Exception as error:
+            errors.append(error)
+
+    works = [
+        lambda: vizkit.profile(model),
+        lambda: vizkit.capture(model, photo),
+        lambda: vizkit.attribute(model, photo),
+        lambda: vizkit.find_stages(model, "layers"),
+    ]
+    threads = [threading.Thread(target=repeat, args=(work,), daemon=True) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert not any(thread.is_alive() for thread in threads)
+    assert errors == []

@@ -13,6 +13,8 @@ from vizkit.errors import InputError
 def replacing(path: Path) -> Iterator[Path]:
     """Write a file beside its place, and put it there in one step when it is complete.
 
+    If writing fails, nothing is left behind, and what was there stays.
+
     Parameters
     ----------
     path : Path
@@ -24,8 +26,11 @@ def replacing(path: Path) -> Iterator[Path]:
         Where to write.
     """
     partial = path.with_name(f".{path.name}.partial")
-    yield partial
-    partial.replace(path)
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:

@@ -331,6 +331,15 @@ def _as_maps(output: Any, tap: Tap) -> Tensor:
     raise InputError(f"{tap.module!r} returns {kind}, not feature maps (N, C, h, w)")
 
 
+def first_parameter(module: nn.Module) -> Tensor | None:
+    """Give a network's first parameter, if it has any, as it is while no other thread runs it.
+
+    A thread that counts what a network costs has it on the meta device meanwhile.
+    """
+    with _lock_of(module):
+        return next(module.parameters(), None)
+
+
 def _lock_of(module: nn.Module) -> threading.RLock:
     with _LOCKS_LOCK:
         return _LOCKS.setdefault(module, threading.RLock())

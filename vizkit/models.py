@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from vizkit import checkpoints, zoo
 from vizkit.errors import InputError, VizkitError, WeightsError, unknown
+from vizkit.hooks import first_parameter
 from vizkit.images import Transform
 from vizkit.results import Tap
 from vizkit.stages import find_stages
@@ -62,13 +63,13 @@ class Classifier:
     @property
     def device(self) -> torch.device:
         """Where the network's parameters are."""
-        tensor = next(self.module.parameters(), None)
+        tensor = first_parameter(self.module)
         return torch.device("cpu") if tensor is None else tensor.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Type of the network's parameters."""
-        tensor = next(self.module.parameters(), None)
+        tensor = first_parameter(self.module)
         return torch.float32 if tensor is None else tensor.dtype
 
     def class_name(self, index: int) -> str:

@@ -19,7 +19,6 @@ from vizkit.attribution.registry import METHODS, Method
 from vizkit.attribution.targets import Targets, index_of, resolve
 from vizkit.errors import ConvergenceWarning, InputError, unknown
 from vizkit.forward import ran, recorded, to_network
-from vizkit.hooks import evaluating
 from vizkit.images import Images, prepare
 from vizkit.models import Classifier
 from vizkit.results import Attributions, FeatureMaps, Seen, Tap
@@ -68,11 +67,7 @@ class Explainer:
             With its logits.
         """
         inputs, seen = prepare(images, self.classifier.transform)
-        # held before its device is asked for: another thread may have it on the meta device
-        with (
-            evaluating(self.classifier.module),
-            self.opened_on(to_network(inputs, self.classifier), seen) as found,
-        ):
+        with self.opened_on(to_network(inputs, self.classifier), seen) as found:
             yield found
 
     @contextmanager

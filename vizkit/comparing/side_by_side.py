@@ -17,7 +17,7 @@ from vizkit.attribution.run import join
 from vizkit.comparing.classes import check_targets, targets_of
 from vizkit.comparing.inputs import usable_of, with_pixels
 from vizkit.comparing.places import places_of
-from vizkit.comparing.together import held, opened
+from vizkit.comparing.together import opened
 from vizkit.errors import InputError, whole
 from vizkit.forward import BATCH_SIZE, merged
 from vizkit.images import Images, Transform, as_images
@@ -98,8 +98,7 @@ def compare(
     asked = [
         _asked(each, methods, own, options) for each, own in zip(classifiers, taps, strict=True)
     ]
-    with held(classifiers):
-        counting = _counting(classifiers, photos, statistics, taps)
+    counting = _counting(classifiers, photos, statistics, taps)
     maps, found, same = _passes(asked, photos, targets, counting)
     places = align({each.model: each.taps for each in maps})
     described = counting.result()

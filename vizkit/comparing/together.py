@@ -8,30 +8,9 @@ from contextlib import ExitStack, contextmanager
 from torch import Tensor
 
 from vizkit.attribution.explaining import Explainer, Pass
-from vizkit.hooks import evaluating
 from vizkit.images import Images
 from vizkit.models import Classifier
 from vizkit.results import Seen
-
-
-@contextmanager
-def held(classifiers: Sequence[Classifier]) -> Iterator[None]:
-    """Keep other threads from running networks, who may have them on another device meanwhile.
-
-    Parameters
-    ----------
-    classifiers : sequence of Classifier
-        The networks.
-
-    Yields
-    ------
-    None
-        Inside, they are in evaluation mode.
-    """
-    with ExitStack() as stack:
-        for n in _locking(classifiers):
-            stack.enter_context(evaluating(classifiers[n].module))
-        yield
 
 
 @contextmanager

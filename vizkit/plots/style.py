@@ -102,9 +102,12 @@ class Picture(Figure):
         if not target.parent.is_dir():
             raise InputError(f"no such folder: {target.parent}")
         partial = target.with_name(f".{target.name}.partial")
-        with mpl.rc_context({"svg.hashsalt": "vizkit", "svg.fonttype": "none"}):
-            self.savefig(partial, format=kind, **{"metadata": stamps[kind], **options})
-        partial.replace(target)
+        try:
+            with mpl.rc_context({"svg.hashsalt": "vizkit", "svg.fonttype": "none"}):
+                self.savefig(partial, format=kind, **{"metadata": stamps[kind], **options})
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
         return target
 
     def to_frame(self) -> pd.DataFrame:
@@ -155,10 +158,20 @@ def drawing(theme: Theme) -> Iterator[None]:
 
 
 class _Layout(ConstrainedLayoutEngine):
-    """Constrained layout to a millionth of the figure: its solver's last digits vary by run."""
+    """Constrained layout to a millionth of the figure: its solver's last digits vary by run.
+
+    A figure that has not changed since is not arranged again: pictures would move a little each
+    time.
+    """
+
+    _arranged: tuple[object, ...] = ()
 
     def execute(self, fig: Any) -> Any:
         """Place the axes."""
+        now = (*fig.get_size_inches(), *(len(each.get_children()) for each in (fig, *fig.axes)))
+        if now == self._arranged:
+            return None
+        self._arranged = now
         done = super().execute(fig)
         for axes in fig.axes:
             place = axes.get_position(original=True)
@@ -224,11 +237,9 @@ def empty_cell(axes: Axes, theme: Theme, text: str) -> None:
 
 def shortened(name: str, most: int = 22) -> str:
     """Cut a long name in the middle, so that it fits a title. Dollar signs stay text."""
-    name = name.replace("$", r"\$")
-    if len(name) <= most:
-        return name
     half = (most - 1) // 2
-    return f"{name[:half]}…{name[-half:]}"
+    short = name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
+    return short.replace("$", r"\$")
 
 
 def note_height(text: str, width: float) -> float:
