@@ -67,7 +67,7 @@ _HOMES = {
     "show_similarity": "show",
     "show_statistics": "show",
     "show_top_patches": "show",
-    "similarity": "comparing",
+    "similarity": "cka",
     "top_patches": "statistics",
     "train": "training",
     "wrap": "models",

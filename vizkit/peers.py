@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vizkit.attribution import attribute
-from vizkit.comparing import similarity
+from vizkit.cka import similarity
 from vizkit.forward import capture
 from vizkit.models import Classifier
 from vizkit.results import Tap

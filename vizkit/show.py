@@ -10,7 +10,8 @@ import pandas as pd
 from torch import nn
 
 from vizkit.attribution import METHODS, agreement, attribute, perturbation_curves, randomisation
-from vizkit.comparing import compare, disagreement, disputed, explained, similarity
+from vizkit.cka import similarity
+from vizkit.comparing import compare, disagreement, disputed, explained
 from vizkit.errors import unknown, whole
 from vizkit.forward import capture
 from vizkit.images import Transform, as_images, readable

@@ -149,7 +149,7 @@ def similarity(
     """
     import pandas as pd
 
-    from vizkit.comparing import similarity as run
+    from vizkit.cka import similarity as run
     from vizkit.plots import plot_similarity
 
     where = at if at in {"stages", "layers", "gates"} else split(at)

@@ -12,7 +12,8 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from vizkit.attribution import areas, perturbation_curves
-from vizkit.comparing import compare, similarity
+from vizkit.cka import similarity
+from vizkit.comparing import compare
 from vizkit.comparing.parting import disagreement, disputed, explained
 from vizkit.errors import ConvergenceWarning, InputError
 from vizkit.images import Images, readable

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from vizkit.comparing.contrasts import contrasts
 from vizkit.plots import plot_distributions, plot_statistics
 from vizkit.plots.contrasts import plot_twins
 from vizkit.reports.draft import Draft
 from vizkit.reports.page import Section, counted, listed
 from vizkit.reports.study import Study
+from vizkit.wording.contrasts import contrasts
 
 
 def depth(study: Study, draft: Draft) -> Section:

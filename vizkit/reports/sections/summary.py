@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from vizkit.comparing.contrasts import contrasts, measures
-from vizkit.comparing.findings import changes, findings
 from vizkit.reports.page import Page, Point, counted, listed, percent
 from vizkit.reports.study import Study
+from vizkit.wording.contrasts import contrasts, measures
+from vizkit.wording.findings import changes, findings
 
 # agreement of explanations over all images is drawn where models part
 _PROOF = {"attributions": "disagreements"}

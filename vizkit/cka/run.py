@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vizkit.comparing.gram import gram_of
-from vizkit.comparing.hsic import LEAST, cka, hsic, interval
-from vizkit.comparing.kernels import KERNELS
-from vizkit.comparing.shelf import Shelf
+from vizkit.cka.gram import gram_of
+from vizkit.cka.hsic import LEAST, cka, hsic, interval
+from vizkit.cka.kernels import KERNELS
+from vizkit.cka.shelf import Shelf
 from vizkit.errors import InputError, positive, unknown, whole
 from vizkit.forward import BATCH_SIZE, ran, recorded
 from vizkit.images import Images, as_images

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from vizkit.comparing.contrasts import finite
 from vizkit.results import Similarity
+from vizkit.wording.contrasts import finite
 
 # differences below are not told
 LEAST = 0.01

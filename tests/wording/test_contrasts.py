@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import vizkit
-from vizkit.comparing.contrasts import COLUMNS, Contrast, contrasts, effects, kind_of, measures
 from vizkit.results import StageStatistics
+from vizkit.wording.contrasts import COLUMNS, Contrast, contrasts, effects, kind_of, measures
 
 VGGS = [f"demo/vgg{n}{bn}" for n in (11, 13, 16, 19) for bn in ("", "_bn")]
 

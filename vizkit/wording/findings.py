@@ -6,12 +6,12 @@ from itertools import combinations
 
 import pandas as pd
 
-from vizkit.comparing import phrases
-from vizkit.comparing.changes import changes
-from vizkit.comparing.contrasts import finite, kind_of
-from vizkit.comparing.flips import beside, flips
-from vizkit.comparing.telling import Candidate, Finding, alike, size_of, told_once, varied
 from vizkit.results import Similarity
+from vizkit.wording import phrases
+from vizkit.wording.changes import changes
+from vizkit.wording.contrasts import finite, kind_of
+from vizkit.wording.flips import beside, flips
+from vizkit.wording.telling import Candidate, Finding, alike, size_of, told_once, varied
 
 __all__ = ["Finding", "changes", "findings"]
 
@@ -29,7 +29,7 @@ def findings(
     Parameters
     ----------
     measures : DataFrame
-        Of `vizkit.comparing.contrasts.measures`.
+        Of `vizkit.wording.contrasts.measures`.
     similarity : Similarity, optional
         Of feature maps.
     agreement : DataFrame, optional

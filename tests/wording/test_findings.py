@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 import vizkit
-from vizkit.comparing import phrases
-from vizkit.comparing.contrasts import contrasts, measures
-from vizkit.comparing.findings import changes, findings
-from vizkit.comparing.flips import Flips, flips
 from vizkit.results import Similarity
 from vizkit.statistics import STATISTICS
+from vizkit.wording import phrases
+from vizkit.wording.contrasts import contrasts, measures
+from vizkit.wording.findings import changes, findings
+from vizkit.wording.flips import Flips, flips
 
 TOPICS = dict.fromkeys(("params", "gmacs", "ms", "receptive_field"), "profile")
 TOPICS |= dict.fromkeys(("accuracy", "confidence"), "predictions")

@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from vizkit.comparing import phrases
-from vizkit.comparing.contrasts import Contrast, effects
-from vizkit.comparing.flips import flips
-from vizkit.comparing.telling import Candidate, Finding, alike, size_of, told_once, varied
 from vizkit.results import Similarity
+from vizkit.wording import phrases
+from vizkit.wording.contrasts import Contrast, effects
+from vizkit.wording.flips import flips
+from vizkit.wording.telling import Candidate, Finding, alike, size_of, told_once, varied
 
 _SENTENCES = 5
 
@@ -29,9 +29,9 @@ def changes(
     Parameters
     ----------
     measures : DataFrame
-        Of `vizkit.comparing.contrasts.measures`.
+        Of `vizkit.wording.contrasts.measures`.
     contrasts : sequence of Contrast
-        Of `vizkit.comparing.contrasts.contrasts`.
+        Of `vizkit.wording.contrasts.contrasts`.
     predictions : DataFrame, optional
         As for `measures`: to tell changes of accuracy from chance.
     similarity : Similarity, optional

@@ -11,11 +11,11 @@ from PIL import Image
 from torch import nn
 
 import vizkit
+from vizkit.cka import run as module
+from vizkit.cka.gram import gram_of
+from vizkit.cka.hsic import cka, hsic, interval
+from vizkit.cka.kernels import rbf
 from vizkit.cli import main
-from vizkit.comparing import run as module
-from vizkit.comparing.gram import gram_of
-from vizkit.comparing.hsic import cka, hsic, interval
-from vizkit.comparing.kernels import rbf
 from vizkit.errors import InputError
 from vizkit.images import Transform, as_images
 
