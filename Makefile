@@ -15,7 +15,8 @@ lab: $(VENV)/.dev
 	$(BIN)/vizkit lab notebooks
 
 test: $(VENV)/.dev $(VENV)/.browser
-	$(BIN)/python -m pytest --nbmake tests notebooks $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --nbmake \
+	    tests notebooks $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """What several test files share: the bundled network, and a witness that nothing was changed."""
 
+import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,10 @@ import torch
 from torch import nn
 
 import vizkit
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # several test processes share the cores: what they start shall not take all of them
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 HOOKS = [name for name in vars(nn.Module()) if name.endswith("_hooks")]
 
