@@ -33,7 +33,7 @@ def classes(tmp_path_factory):
 
 def test_a_report_is_made_again_and_says_whether_it_is_the_same(classes, tmp_path):
     photo = classes / "church" / "rocket.png"
-    options = ["--methods", "grad_cam", "--no-speed"]
+    options = ["--methods", "grad_cam", "--no-speed", "--quick"]
     first = run("report", "-m", "demo/vgg11", "-i", photo, "-o", tmp_path / "one", *options)
     assert first.returncode == 0, first.stderr
     again = run("report", "--from", tmp_path / "one" / "manifest.json", "-o", tmp_path / "two")

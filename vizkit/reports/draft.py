@@ -18,10 +18,13 @@ class Draft:
     ----------
     folder : Path
         Empty.
+    quick : bool
+        Whether figures are drawn once, as light bitmaps alone.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, quick: bool = False) -> None:
         self.folder = folder
+        self.quick = quick
         self._figures = 0
         (folder / "figures").mkdir()
         (folder / "tables").mkdir()
@@ -53,9 +56,10 @@ class Draft:
         light.draw_without_rendering()
         light.set_layout_engine("none")
         light.save(figures / f"{name}.png")
-        light.save(figures / f"{name}.pdf")
-        draw(theme="dark").save(figures / f"{name}-dark.png")
         self._figures += 1
+        if not self.quick:
+            light.save(figures / f"{name}.pdf")
+            draw(theme="dark").save(figures / f"{name}-dark.png")
         return Shown(name, self._figures, caption, group)
 
     def table(self, name: str, frame: pd.DataFrame) -> str:

@@ -114,6 +114,8 @@ class Page:
         What each kind of difference between the models changes.
     sections : list of Section
         In order.
+    quick : bool
+        Whether figures are light bitmaps alone.
     """
 
     title: str
@@ -122,6 +124,7 @@ class Page:
     points: list[Point] = field(default_factory=list)
     changes: list[tuple[str, list[str]]] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
+    quick: bool = False
 
     def html(self) -> str:
         """Write the page; text is escaped."""

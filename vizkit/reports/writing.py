@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ class Options:
     methods: tuple[str, ...] = METHODS
     same_pixels: bool = False
     speed: bool = True
+    quick: bool = False
 
     def __post_init__(self) -> None:
         if self.scale is not None:
@@ -79,6 +80,7 @@ def report(
     methods: str | Sequence[str] = METHODS,
     same_pixels: bool = False,
     speed: bool = True,
+    quick: bool = False,
 ) -> Path:
     """Write a report that compares what models do with images.
 
@@ -106,6 +108,9 @@ def report(
     speed : bool
         Whether to measure how long the models take. Of what is in a report, only this differs
         from run to run.
+    quick : bool
+        Whether to draw figures as light bitmaps alone, in a third of the time; by default they
+        come dark, too, and as PDF.
 
     Returns
     -------
@@ -119,7 +124,7 @@ def report(
         a report.
     """
     names = (methods,) if isinstance(methods, str) else tuple(methods)
-    options = Options(channels, scale, max_images, names, same_pixels, speed)
+    options = Options(channels, scale, max_images, names, same_pixels, speed, quick)
     target = checked(out)
     classifiers = as_classifiers(list(MODELS) if models is None else models)
     photos = as_images(samples() if images is None else images)
@@ -170,7 +175,7 @@ def write(
             methods=options.methods,
             speed=speed,
         )
-        _draw(found, Draft(folder), options)
+        _draw(found, Draft(folder, quick=options.quick), options)
         write_manifest(
             folder,
             WHAT,
@@ -232,7 +237,7 @@ def _draw(found: Study, draft: Draft, options: Options) -> None:
         "profile": cost,
         "notes": notes,
     }
-    page = summary(found)
+    page = replace(summary(found), quick=options.quick)
     with tqdm(steps.items(), desc="drawing") as bar:
         for name, section in bar:
             bar.set_postfix_str(name)
