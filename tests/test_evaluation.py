@@ -3,14 +3,12 @@
 import math
 import shutil
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from scipy.stats import binomtest
 
 import vizkit
-from vizkit.evaluation import wilson
 
 
 class Colours(torch.nn.Module):
@@ -120,10 +118,3 @@ def test_bad_folders(folder, tmp_path):
         vizkit.evaluate(model(), folder / "red")
     with pytest.raises(vizkit.InputError, match="no class names"):
         vizkit.evaluate(Colours(), folder)
-
-
-@pytest.mark.parametrize(("hits", "n"), [(0, 10), (10, 10), (3, 7), (3500, 3791)])
-def test_wilson(hits, n):
-    interval = binomtest(hits, n).proportion_ci(method="wilson")
-    assert wilson(hits, n) == (pytest.approx(interval.low), pytest.approx(interval.high))
-    assert np.isnan(wilson(0, 0)).all()

@@ -18,10 +18,10 @@ from vizkit.errors import InputError, unknown
 from vizkit.forward import recorded
 from vizkit.images import Images, Photo, photos_in, printable
 from vizkit.models import Classifier, as_classifiers, imagenet_classes
+from vizkit.results.chance import wilson
 from vizkit.streaming import stream
 
 BATCH_SIZE = 64
-Z_95 = 1.959963984540054
 
 
 def evaluate(
@@ -66,31 +66,6 @@ def evaluate(
         rows += [_row(classifier, str(name), group, failed) for name, group in groups]
     table = pd.DataFrame(rows)
     return table if by_class else table.drop(columns="class")
-
-
-def wilson(hits: int, n: int, z: float = Z_95) -> tuple[float, float]:
-    """Compute the Wilson score interval of a proportion.
-
-    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
-
-    Parameters
-    ----------
-    hits, n : int
-        Successes among trials.
-    z : float
-        Quantile of the normal distribution; the default gives 95 %.
-
-    Returns
-    -------
-    tuple of (float, float)
-        Lower and upper end, in [0, 1]; NaN for no trials.
-    """
-    if n == 0:
-        return math.nan, math.nan
-    share = hits / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _row(classifier: Classifier, name: str, hits: pd.DataFrame, failed: int) -> dict[str, Any]:

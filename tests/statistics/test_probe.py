@@ -8,8 +8,8 @@ from torch import nn
 
 import vizkit
 from vizkit.errors import InputError
-from vizkit.evaluation import wilson
 from vizkit.images import Transform
+from vizkit.results.chance import wilson
 from vizkit.statistics import probe as module
 from vizkit.statistics.ridge import PENALTIES, _Spectrum, fit
 from vizkit.statistics.splits import labelled, stratified

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from vizkit.errors import InputError, unknown, whole
+from vizkit.results.chance import mcnemar, wilson
 from vizkit.results.tables import titled
 
 RANKINGS = ("divergence", "maps")
@@ -135,7 +135,7 @@ class Disagreement:
         rows = []
         for model, own in self.predictions.groupby("model", sort=False):
             n, hits = len(own), int(own["right"].sum())
-            low, high = _interval(hits, n)
+            low, high = wilson(hits, n)
             rows.append(
                 {
                     "model": model,
@@ -182,7 +182,7 @@ class Disagreement:
             for number in range(bins):
                 inside = numbers == number
                 n, hits = int(inside.sum()), int(right[inside].sum())
-                low, high = _interval(hits, n)
+                low, high = wilson(hits, n)
                 rows.append(
                     {
                         "model": model,
@@ -251,14 +251,11 @@ class Disagreement:
         InputError
             If the images' own classes are not known.
         """
-        from scipy.stats import binomtest
-
         self._require_labels("flips")
         right = {model: self._of(model)["right"].to_numpy(bool) for model in self.models}
         rows = []
         for a, b in itertools.combinations(self.models, 2):
             only_a, only_b = int((right[a] & ~right[b]).sum()), int((right[b] & ~right[a]).sum())
-            changed = only_a + only_b
             rows.append(
                 {
                     "a": a,
@@ -267,7 +264,7 @@ class Disagreement:
                     "only_b": only_b,
                     "both": int((right[a] & right[b]).sum()),
                     "neither": int((~right[a] & ~right[b]).sum()),
-                    "p": float(binomtest(only_a, changed).pvalue) if changed else 1.0,
+                    "p": mcnemar(only_a, only_b),
                 }
             )
         return pd.DataFrame(rows)
@@ -332,16 +329,6 @@ class Disagreement:
 
     def _repr_html_(self) -> str:
         return titled(repr(self), self.ranking.head(20).round(3))
-
-
-def _interval(hits: int, n: int) -> tuple[float, float]:
-    """95 % Wilson interval of a proportion; NaN for no trials."""
-    from scipy.stats import binomtest
-
-    if n == 0:
-        return math.nan, math.nan
-    found: Any = binomtest(hits, n).proportion_ci(0.95, method="wilson")
-    return float(found.low), float(found.high)
 
 
 def _spread(shares: pd.Series) -> str:

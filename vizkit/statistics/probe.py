@@ -14,11 +14,11 @@ from torch.nn.functional import adaptive_avg_pool2d
 from tqdm.auto import tqdm
 
 from vizkit.errors import InputError, whole
-from vizkit.evaluation import wilson
 from vizkit.forward import BATCH_SIZE, ran, recorded
 from vizkit.images import Images
 from vizkit.models import Classifier, as_classifiers
 from vizkit.results import LinearProbe, Tap
+from vizkit.results.chance import wilson
 from vizkit.stages import find_stages
 from vizkit.statistics.ridge import fit
 from vizkit.statistics.splits import labelled

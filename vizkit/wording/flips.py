@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+
+from vizkit.results.chance import mcnemar
 
 CHANCE = 0.05
 
@@ -30,8 +31,7 @@ class Flips:
     @property
     def chance(self) -> float:
         """Two-sided p of the exact McNemar test: 1 where they never differ."""
-        total = self.first + self.second
-        return float(binomtest(self.first, total).pvalue) if total else 1.0
+        return mcnemar(self.first, self.second)
 
     def exceeds_chance(self, tests: int = 1) -> bool:
         """Whether it is more than chance at 5 %, where this is one of several tests."""
