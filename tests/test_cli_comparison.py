@@ -49,6 +49,9 @@ def test_a_report_is_made_again_and_says_whether_it_is_the_same(classes, tmp_pat
     manifest.write_text(json.dumps(facts))
     other = run("report", "--from", manifest, "-o", tmp_path / "three")
     assert f"1 of {count} files differ from the manifest: index.html" in other.stderr
+    both = run("report", "--from", manifest, "-m", "demo/vgg13", "--channels", 3)
+    assert both.returncode == 2
+    assert "the manifest decides --models, --channels" in both.stderr
     missing = run("report", "--from", tmp_path / "none.json", "-o", tmp_path / "four")
     assert missing.returncode == 2
     assert "no manifest that can be read" in missing.stderr

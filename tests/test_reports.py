@@ -156,21 +156,37 @@ def test_manifest(page):
     assert {"vizkit", "torch", "timm"} <= set(manifest["versions"])
 
 
-def test_an_earlier_report_is_replaced_but_nothing_else(page, photos, tmp_path):
+def test_an_earlier_report_is_replaced_but_nothing_else(photos, tmp_path):
     out = tmp_path / "report"
+    two = {name: photos[name] for name in ("rocket", "chelsea")}
+    vizkit.report("demo/vgg11", two, out, **QUICK | {"max_images": 2})
+    assert (out / "figures" / "why-2.png").exists()
     small = {"rocket": photos["rocket"]}
     vizkit.report("demo/vgg11", small, out, **QUICK)
-    (out / "figures" / "left-over.png").write_bytes(b"")
-    vizkit.report("demo/vgg11", small, out, **QUICK)
-    assert not (out / "figures" / "left-over.png").exists()
+    assert not (out / "figures" / "why-2.png").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["report"]
+    # the user's own notes among it
+    (out / "figures" / "notes.txt").write_text("years of work")
+    with pytest.raises(vizkit.InputError, match=r"other files than a report \(figures/notes.txt\)"):
+        vizkit.report("demo/vgg11", small, out, **QUICK)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
-    with pytest.raises(vizkit.InputError, match="holds other files than a report"):
-        vizkit.report("demo/vgg11", small, tmp_path / "thesis")
+    for content in (None, '{"files": ["vizkit report"]}', "[" * 5000):
+        if content:
+            (tmp_path / "thesis" / "manifest.json").write_text(content)
+        with pytest.raises(vizkit.InputError, match="holds other files than a report"):
+            vizkit.report("demo/vgg11", small, tmp_path / "thesis")
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
     with pytest.raises(vizkit.InputError, match="is a file"):
         vizkit.report("demo/vgg11", small, tmp_path / "thesis" / "chapter.txt")
+
+
+def test_a_report_among_the_photos_is_refused(classes):
+    with pytest.raises(vizkit.InputError, match="lies among the photos in"):
+        vizkit.report("demo/vgg11", classes, classes / "report")
+    with pytest.raises(vizkit.InputError, match="lies among the photos in"):
+        vizkit.report("demo/vgg11", [str(classes / "church")], classes / "church" / "a" / "b")
+    assert {path.name for path in classes.iterdir()} == {"church", "golf ball"}
 
 
 def test_a_failed_report_leaves_nothing(tmp_path):
@@ -284,11 +300,11 @@ def test_a_report_can_be_moved_with_its_photos_and_weights(small, tmp_path):
 
 def test_photos_and_weights_are_checked_before_anything_is_made(small, tmp_path):
     shutil.copytree(small, tmp_path / "report")
-    with pytest.raises(vizkit.InputError, match=r"rocket\.png is missing, or not the photo"):
+    with pytest.raises(vizkit.InputError, match=r"rocket\.png is missing"):
         vizkit.rebuild_report(tmp_path / "report", tmp_path / "new")
     (tmp_path / "photos").mkdir()
     vizkit.samples()["coffee"].save(tmp_path / "photos" / "rocket.png")
-    with pytest.raises(vizkit.InputError, match=r"rocket\.png is missing, or not the photo"):
+    with pytest.raises(vizkit.InputError, match=r"rocket\.png is not the photo"):
         vizkit.rebuild_report(tmp_path / "report", tmp_path / "new", images=tmp_path / "photos")
     (tmp_path / "photos" / "rocket.png").rename(tmp_path / "photos" / "coffee.png")
     with pytest.raises(vizkit.InputError, match=r"1 photos of the report are not there"):
@@ -312,7 +328,13 @@ def test_what_was_in_memory_cannot_be_made_again(page, small, tmp_path):
         vizkit.rebuild_report(
             small.parent / "edited.json", tmp_path / "r", images=small.parent / "photos"
         )
-    for content in ("", "[]", '{"what": "vizkit stats"}'):
+    damaged = [
+        {"images": []}, {"images": ["a"]}, {"images": [{"name": "a", "sha256": "b", "path": 3}]},
+        {"models": [{"name": "a"}]}, {"measured": None}, {"measured": {"speed": "fast"}},
+        {"files": []}, {"options": {**facts["options"], "methods": "grad_cam"}}, {"threads": "x"},
+    ]  # fmt: skip
+    damaged = [json.dumps(facts | change) for change in damaged]
+    for content in ("", "[]", '{"what": "vizkit stats"}', "[" * 5000, *damaged):
         (tmp_path / "manifest.json").write_text(content)
         with pytest.raises(vizkit.InputError, match="manifest"):
             vizkit.rebuild_report(tmp_path / "manifest.json", tmp_path / "r")

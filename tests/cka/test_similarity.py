@@ -264,23 +264,24 @@ def test_a_sorted_folder_is_shuffled(folder, monkeypatch):
 
 def test_the_interval_resamples_batches():
     generator = np.random.default_rng(3)
-    parts = np.stack([hsic(random_grams(n=6, seed=s)) for s in range(7)])
+    parts = np.stack([hsic(random_grams(n=6, seed=s)) for s in range(11)])
     low, high = interval(parts, 50, np.random.default_rng(11))
-    counts = np.random.default_rng(11).multinomial(7, [1 / 7] * 7, size=50)
+    counts = np.random.default_rng(11).multinomial(11, [1 / 11] * 11, size=50)
     values = []
     for row in counts:
         drawn = [part for part, times in zip(parts, row, strict=True) for _ in range(times)]
-        assert len(drawn) == 7
+        assert len(drawn) == 11
         sums = np.mean(drawn, axis=0)
         values.append(sums / np.sqrt(np.outer(np.diag(sums), np.diag(sums))))
     assert np.allclose(low, np.percentile(values, 2.5, axis=0), atol=1e-12)
     assert np.allclose(high, np.percentile(values, 97.5, axis=0), atol=1e-12)
     assert np.allclose([np.diag(low), np.diag(high)], 1)
-    assert all(np.isnan(each).all() for each in interval(parts[:1], 50, generator))
+    assert all(np.isnan(each).all() for each in interval(parts[:9], 50, generator))
     assert all(np.isnan(each).all() for each in interval(parts, 0, generator))
 
 
-def test_the_interval_is_repeatable_and_holds_the_value(net, photos):
+def test_the_interval_is_repeatable_and_holds_the_value(net, photos, monkeypatch):
+    monkeypatch.setattr("vizkit.cka.hsic.LEAST_BATCHES", 2)
     models = [net, a_net(4, name="other")]
     found, again = (
         vizkit.similarity(models, photos, AT, batch_size=6, bootstrap=60) for _ in range(2)
@@ -365,7 +366,8 @@ def test_the_network_is_left_as_it_was(net, photos, unchanged):
     net.module.eval()
 
 
-def test_tables(net, photos):
+def test_tables(net, photos, monkeypatch):
+    monkeypatch.setattr("vizkit.cka.hsic.LEAST_BATCHES", 2)
     found = vizkit.similarity({"<b>a</b>": net, "b": a_net(3)}, photos, AT, batch_size=8)
     table = found.between("<b>a</b>", "b")
     assert table.shape == (3, 3)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 # the estimator divides by n - 3
+LEAST_BATCHES = 10
 LEAST = 4
 _INTERVAL = (2.5, 97.5)
 
@@ -68,11 +69,12 @@ def interval(
     Returns
     -------
     low, high : ndarray of shape (T, T)
-        NaN for fewer than two batches, or no resamples.
+        NaN for fewer than ten batches, whose resamples are too few kinds for an interval, or no
+        resamples.
     """
     batches, taps, _ = parts.shape
     low, high = np.full((2, taps, taps), np.nan)
-    if batches < 2 or count < 1:
+    if batches < LEAST_BATCHES or count < 1:
         return low, high
     draws = generator.multinomial(batches, np.full(batches, 1 / batches), size=count)
     sizes = _sizes(draws @ np.diagonal(parts, axis1=1, axis2=2))

@@ -81,7 +81,7 @@ def similarity(
     -------
     Similarity
         Matrix of all pairs with a 95 % percentile bootstrap interval over batches, which is NaN
-        if there is only one. Taps whose maps are the same for all images are NaN.
+        if there are fewer than ten. Taps whose maps are the same for all images are NaN.
 
     Raises
     ------

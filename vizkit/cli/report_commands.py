@@ -14,6 +14,7 @@ from vizkit.cli.parsing import load_models, split
 
 @app.command()
 def report(
+    context: typer.Context,
     models: ModelsArg = "",
     images: Annotated[
         list[Path] | None, typer.Option("--images", "-i", help="A photo or folder; repeatable.")
@@ -47,6 +48,7 @@ def report(
     with one folder a class also tell which answers are right.
     """
     if manifest is not None:
+        _refuse_others(context)
         typer.echo(_again(manifest, out, images, device))
         return
     from vizkit.reports import report as write
@@ -57,6 +59,22 @@ def report(
         methods=split(methods), same_pixels=same_pixels, speed=speed, quick=quick,
     )  # fmt: skip
     typer.echo(path)
+
+
+def _refuse_others(context: typer.Context) -> None:
+    """Refuse options that a manifest decides."""
+    from vizkit.errors import InputError
+
+    allowed = {"manifest", "out", "images", "device"}
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [
+        name
+        for name, source in sources.items()
+        if name not in allowed and source is not None and source.name == "COMMANDLINE"
+    ]
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InputError(f"the manifest decides {names}: leave it out with --from")
 
 
 def _again(manifest: Path, out: Path, images: list[Path] | None, device: str) -> Path:

@@ -115,10 +115,13 @@ def plot_profile(
             for stage, colour in zip(stages, colours, strict=True):
                 values = table.get(stage, pd.Series(dtype=float)).reindex(models).fillna(0) / unit
                 name = stage.replace("stride", "stride ")
-                axes.barh(models, values, left=left, color=colour, label=name, height=0.72)
+                axes.barh(
+                    range(len(models)), values, left=left, color=colour, label=name, height=0.72
+                )
                 left += values.to_numpy()
             for y, total in enumerate(left):
                 axes.text(total, y, f" {total:.3g}", va="center", fontsize=8)
+            axes.set_yticks(range(len(models)), [style.shortened(model, 28) for model in models])
             axes.set_xlim(0, left.max() * 1.18)
             axes.set_xlabel(label)
             axes.tick_params(axis="y", length=0)

@@ -110,6 +110,8 @@ class Page:
         Numbers at a glance, and what they count.
     points : list of Point
         The summary.
+    note : str
+        What limits the summary; empty for nothing.
     changes : list of (str, list of str)
         What each kind of difference between the models changes.
     sections : list of Section
@@ -122,6 +124,7 @@ class Page:
     lead: str
     facts: list[tuple[str, str]] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
+    note: str = ""
     changes: list[tuple[str, list[str]]] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
     quick: bool = False

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from vizkit.comparing.inputs import with_pixels
 from vizkit.errors import InputError, WeightsError
@@ -16,13 +19,35 @@ from vizkit.models import Classifier, as_classifiers, load
 from vizkit.provenance import file_hash, photo_hash, transform_words, weights_hash
 from vizkit.reports.writing import WHAT, Options, checked, write
 
+_TEXT = str | None
+_SHAPE: dict[str, Any] = {
+    "what": str,
+    "options": {
+        "channels": int,
+        "scale": _TEXT,
+        "max_images": int,
+        "methods": [str],
+        "same_pixels": bool,
+        "speed": bool,
+        "quick": bool,
+    },
+    "models": [{"name": str, "sha256": str, "transform": str, "recipe": dict | None}],
+    "images": [{"name": str, "sha256": str, "path": _TEXT}],
+    "measured": {"speed": [{"model": str, "ms": float, "device": str}]},
+    "bundled photos": bool,
+    "threads": int,
+    "files": dict,
+}
+_RECIPE: dict[str, Any] = {"name": str, "weights": _TEXT, "classes": list | None}
+
 
 def rebuild_report(
     manifest: str | Path, out: str | Path = "report", *, images: object = None, device: str = "auto"
 ) -> Path:
     """Make a report again; on the same machine and versions, to the same bytes.
 
-    Speed is not measured again: the manifest holds what was measured.
+    It runs on as many threads as the first did. Speed is not measured again: the manifest holds
+    what was measured.
 
     Parameters
     ----------
@@ -57,7 +82,10 @@ def rebuild_report(
     photos = _photos(facts, path, images)
     classifiers = _models(facts, path, options, device)
     measured = pd.DataFrame(facts["measured"]["speed"])
-    return write(target, classifiers, photos, options, measured, bundled=facts["bundled photos"])
+    with _threads(facts["threads"]):
+        return write(
+            target, classifiers, photos, options, measured, bundled=facts["bundled photos"]
+        )
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -80,12 +108,33 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: no manifest that can be read ({error})") from error
-    needed = {"what", "options", "models", "images", "measured", "bundled photos", "files"}
-    if not isinstance(facts, dict) or facts.get("what") != WHAT or needed - facts.keys():
+    if not _fits(facts, _SHAPE) or facts["what"] != WHAT or not facts["images"]:
         raise InputError(f"{path} is not the manifest of a report that can be made again")
-    return facts
+    return facts  # type: ignore[no-any-return]
+
+
+def _fits(value: Any, shape: Any) -> bool:
+    """Whether a value is of these types: of a list, each item; of a dict, at least these keys."""
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(_fits(each, shape[0]) for each in value)
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(
+            key in value and _fits(value[key], each) for key, each in shape.items()
+        )
+    return isinstance(value, shape) and not (isinstance(value, bool) and shape is int)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Compute on a number of threads, and go back to what was."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, count))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def changed_files(old: dict[str, Any], folder: Path) -> list[str]:
@@ -127,6 +176,8 @@ def _models(facts: dict[str, Any], path: Path, options: Options, device: str) ->
             raise InputError(
                 f"{each['name']} was a module in memory: only vizkit.report can show it again"
             )
+        if not _fits(recipe, _RECIPE):
+            raise InputError(f"{path}: {each['name']} has a recipe that cannot be read")
         weights = recipe["weights"]
         if recipe.get("file"):
             weights = path.parent / weights
@@ -153,9 +204,9 @@ def _photos(facts: dict[str, Any], path: Path, images: object) -> Images:
         found = _moved(facts, as_images(images))
     for each, photo in zip(facts["images"], found, strict=True):
         if photo_hash(photo) != each["sha256"]:
-            raise InputError(
-                printable(f"{photo.path or photo.name} is missing, or not the photo of the report")
-            )
+            missing = photo.path is not None and not photo.path.exists()
+            reason = "is missing" if missing else "is not the photo of the report"
+            raise InputError(printable(f"{photo.path or photo.name} {reason}"))
     return found
 
 

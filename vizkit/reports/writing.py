@@ -6,6 +6,7 @@ that a report is either complete or not there.
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -126,6 +128,7 @@ def report(
     names = (methods,) if isinstance(methods, str) else tuple(methods)
     options = Options(channels, scale, max_images, names, same_pixels, speed, quick)
     target = checked(out)
+    _refuse_inside(target, images)
     classifiers = as_classifiers(list(MODELS) if models is None else models)
     photos = as_images(samples() if images is None else images)
     measured = None if speed else pd.DataFrame()
@@ -165,8 +168,7 @@ def write(
         Of ``index.html``.
     """
     classifiers = with_pixels(classifiers, options.same_pixels)
-    make_folder(target.parent)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    folder = _beside(target)
     try:
         found = study(
             classifiers,
@@ -182,7 +184,11 @@ def write(
             asdict(options),
             classifiers,
             photos,
-            more={"measured": {"speed": found.speed.to_dict("records")}},
+            more={
+                "measured": {"speed": found.speed.to_dict("records")},
+                # sums on several threads differ in their last digits
+                "threads": torch.get_num_threads(),
+            },
             sources=target,
             bundled=bundled,
         )
@@ -211,18 +217,50 @@ def checked(out: str | Path) -> Path:
     InputError
         If it holds anything that is not a report.
     """
-    target = Path(out).expanduser()
+    target = Path(out).expanduser().resolve()
     if not target.exists():
         return target
     if not target.is_dir():
         raise InputError(f"{target} is a file: choose a folder for the report")
-    manifest = target / "manifest.json"
-    ours = manifest.is_file() and f'"{WHAT}"' in manifest.read_text(encoding="utf-8")
-    if any(target.iterdir()) and not ours:
+    others = _others(target)
+    if others:
         raise InputError(
-            f"{target} holds other files than a report: choose an empty or a new folder"
+            f"{target} holds other files than a report ({others[0]}): choose an empty or a new "
+            "folder"
         )
     return target
+
+
+def _others(folder: Path) -> list[str]:
+    """Name the files in a folder that are not of a report."""
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    try:
+        facts = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        ours = {"manifest.json", *facts["files"]} if facts["what"] == WHAT else set()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        ours = set()
+    return sorted(files - ours)
+
+
+def _refuse_inside(target: Path, images: object) -> None:
+    """Refuse to write among the photos, where figures would be taken for photos next time."""
+    given = images if isinstance(images, list | tuple) else [images]
+    for each in given:
+        if isinstance(each, str | Path) and Path(each).expanduser().is_dir():
+            folder = Path(each).expanduser().resolve()
+            if target.is_relative_to(folder):
+                raise InputError(
+                    f"{target} lies among the photos in {folder}: choose another place"
+                )
+
+
+def _beside(target: Path) -> Path:
+    """Make a hidden folder beside a target, to write into."""
+    make_folder(target.parent)
+    try:
+        return Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise InputError(f"cannot write into {target.parent}: {error.strerror}") from error
 
 
 def _draw(found: Study, draft: Draft, options: Options) -> None:
@@ -248,8 +286,12 @@ def _draw(found: Study, draft: Draft, options: Options) -> None:
 def _replace(target: Path, new: Path) -> None:
     if target.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-        target.rename(old / "report")
-        new.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            target.rename(old / "report")
+            new.rename(target)
+        except OSError as error:
+            raise InputError(f"cannot replace {target}: {error.strerror}") from error
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
     else:
         new.rename(target)

@@ -24,7 +24,7 @@ class Similarity:
     labels : DataFrame
         One row per row of the matrix: model, tap, stride, layer, role.
     low, high : ndarray of shape (T, T)
-        95 % bootstrap interval over batches; NaN if there is only one.
+        95 % bootstrap interval over batches; NaN if there are fewer than ten.
     images : int
         How many images were counted for each network.
     batches : int

@@ -15,6 +15,8 @@ from vizkit.wording.flips import flips
 from vizkit.wording.telling import Candidate, Finding, alike, size_of, told_once, varied
 
 _SENTENCES = 5
+# a stage's change is told if at this share of the stages or more it is the same
+_MOST_STAGES = 0.5
 
 
 def changes(
@@ -62,7 +64,7 @@ def _told(
 ) -> list[str]:
     accuracy = effects[effects["quantity"] == "accuracy"].to_dict("records")
     others = effects[effects["quantity"].isin(told_once(effects["quantity"]) - {"accuracy"})]
-    found = [_of_effect(row) for row in others[others["consistent"]].to_dict("records")]
+    found = [_of_effect(row) for row in _steady(others).to_dict("records")]
     if similarity is not None:
         found += _of_similarity(contrast, similarity)
     # a place is kept for accuracy, which is told however small
@@ -74,6 +76,19 @@ def _told(
         words += _unmoved(others, {each.group for each in chosen})
     start = _start(contrast)
     return [phrases.sentence(each, start="" if n else start) for n, each in enumerate(words)]
+
+
+def _steady(effects: pd.DataFrame) -> pd.DataFrame:
+    """Keep changes of one direction in all pairs, and at half of the stages or more.
+
+    One stage among many, where few pairs happen to agree, says nothing of a design.
+    """
+    rises = effects["typical"] > effects["kind"].map({"ratio": 1.0}).fillna(0.0)
+    same = effects.assign(rises=rises & effects["consistent"])
+    same["falls"] = ~rises & effects["consistent"]
+    groups = same.groupby("quantity")
+    shares = groups["rises"].transform("mean").where(rises, groups["falls"].transform("mean"))
+    return effects[effects["consistent"] & (shares >= _MOST_STAGES)]
 
 
 def _start(contrast: Contrast) -> str:
@@ -99,12 +114,14 @@ def _of_accuracy(
 ) -> Candidate:
     """Tell how accuracy changes, and in how many pairs by more than chance."""
     ends = (row["typical"], row["low"], row["high"])
-    if row["consistent"]:
+    verdict = ""
+    if predictions is not None and "right" in predictions:
+        verdict = _chance(contrast, predictions)
+    if row["consistent"] and not verdict.startswith("within"):
         words = phrases.change("accuracy", "share", *ends, row["pairs"])
     else:
         words = phrases.both_ways("accuracy", *ends[1:], row["pairs"])
-    if predictions is not None and "right" in predictions:
-        words += f"; {_chance(contrast, predictions)}"
+    words += f"; {verdict}" if verdict else ""
     size = abs(row["typical"]) if row["consistent"] else 0.0
     return Candidate("accuracy", Finding(words, size, "predictions", "predictions"))
 

@@ -311,6 +311,11 @@ def _of_profile(profile: pd.DataFrame) -> list[dict[str, Any]]:
         for model, value in zip(totals["model"], totals[quantity], strict=True)
     ]
     stages = profile.dropna(subset=["stride", "receptive_field"])
+    if {"height", "width"} <= set(stages.columns):
+        # no place sees more than the whole image
+        sides = stages[["height", "width"]].max(axis=1) * stages["stride"]
+        most = sides.groupby(stages["model"]).transform("max")
+        stages = stages.assign(receptive_field=stages["receptive_field"].clip(upper=most))
     columns = [stages[name] for name in ("model", "stride", "receptive_field")]
     return rows + [
         _row(model, "profile", "receptive_field", size, place=int(stride), unit="pixels")

@@ -108,8 +108,9 @@ _ALL = {
     "receptive_field": Phrase(
         "the receptive field",
         "receptive_field",
-        "a place in the feature maps of {a} sees {times} as wide a part of the image as one of {b}",
-        "a place in the feature maps sees {times} as wide a part of the image",
+        "a place in the feature maps of {a} sees, in theory, {times} as wide a part of the image "
+        "as one of {b}",
+        "a place in the feature maps sees, in theory, {times} as wide a part of the image",
         " pixels",
     ),
     "accuracy": Phrase(
@@ -240,7 +241,7 @@ def _span(ends: Sequence[str], pairs: int) -> str:
     if pairs == 1:
         return "1 pair"
     if low == high:
-        return f"the same in {all_of(pairs)}"
+        return f"about the same in {all_of(pairs)}"
     return f"{low.removesuffix(' times')} to {high} in {pairs} pairs"
 
 

@@ -73,7 +73,7 @@ def _judged(study: Study, draft: Draft, section: Section) -> None:
         draft.figure(
             "calibration",
             f"Whether models are as sure as they are right: share of right answers among those "
-            f"of like confidence, over {found.images} photos.",
+            f"of like confidence, over {found.images} photos; {study.seen}.",
             partial(plot_calibration, found),
         )
     )

@@ -35,7 +35,7 @@ def depth(study: Study, draft: Draft) -> Section:
             draft.figure(
                 "twins",
                 "What batch normalisation changes: each network against its twin without it, stage "
-                f"by stage, over {count}.",
+                f"by stage, over {count}; {study.seen}.",
                 partial(plot_twins, stages),
             )
         )
@@ -66,14 +66,14 @@ def _layers(study: Study, draft: Draft, section: Section, count: str) -> None:
         draft.figure(
             "statistics-layers",
             "The same of every VGG layer after its activation, joined on the paper's names, over "
-            f"{count}.",
+            f"{count}; {study.seen}.",
             partial(plot_statistics, layers, ["mean", "std", "sparsity", "dead", "energy"]),
             "Layer by layer",
         ),
         draft.figure(
             "distributions",
             "How the activations of every VGG layer are distributed, after convolution, "
-            f"normalisation and activation, over {count}.",
+            f"normalisation and activation, over {count}; {study.seen}.",
             partial(plot_distributions, layers),
             "Layer by layer",
         ),

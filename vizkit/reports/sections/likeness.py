@@ -37,7 +37,7 @@ def likeness(study: Study, draft: Draft) -> Section:
         draft.figure(
             "similarity",
             f"Similarity of every stage of every model with every other, {found.measure} over "
-            f"{count}, unbiased; colours from 0 to 1.",
+            f"{count}, unbiased; colours from 0 to 1; {study.seen}.",
             partial(plot_similarity, found),
         )
     )

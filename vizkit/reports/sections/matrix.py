@@ -41,7 +41,7 @@ def matrix(study: Study, draft: Draft, scale: str | None, channels: int) -> Sect
             draft.figure(
                 f"maps-{n + 1}",
                 f"Feature maps of {photo}: up to {channels} channels of each stage, those with the "
-                f"most energy; {_SCALES[scale or 'stage']}.",
+                f"most energy; {_SCALES[scale or 'stage']}; {study.seen}.",
                 partial(
                     plot_comparison, one, show="maps", channels=channels, scale=scale or "stage"
                 ),
@@ -63,8 +63,7 @@ def _lead(study: Study, labels: list[str]) -> str:
         else "The models share no classes: each explains the class it predicts."
     )
     return (
-        f"What each stage computes, and which places speak for a class ({listed(labels)}). {same} "
-        "Early stages answer with edges and textures, late ones with whole objects."
+        f"What each stage computes, and which places speak for a class ({listed(labels)}). {same}"
     )
 
 

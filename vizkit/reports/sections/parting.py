@@ -41,8 +41,10 @@ def parting(study: Study, draft: Draft) -> Section:
         draft.figure(
             "disputed",
             f"The {counted(len(study.gallery[0].seen), 'photo')} that the models disagree on most, "
-            f"of {found.images}, and what each answer rests on ({found.method}, "
-            "the last stride that all models have).",
+            f"of {found.images}, and what speaks for "
+            f"{'its own class' if found.labelled else 'the class most probable on average'} in "
+            f"each model ({found.method} at the last stride that all models have, each map with "
+            f"its own colour scale; {study.seen}).",
             partial(plot_gallery, found, study.gallery),
         )
     )
@@ -53,7 +55,7 @@ def parting(study: Study, draft: Draft) -> Section:
         draft.table("agreement", found.agreement),
     ]
     if found.labelled:
-        _flips(found, draft, section, count)
+        _flips(found, draft, section, count, study.seen)
     return section
 
 
@@ -63,7 +65,7 @@ def _agreed(found: Disagreement) -> str:
     return f"All models give the same answer for {same} of {found.images} photos ({share})."
 
 
-def _flips(found: Disagreement, draft: Draft, section: Section, count: str) -> None:
+def _flips(found: Disagreement, draft: Draft, section: Section, count: str, seen: str) -> None:
     counts = found.flip_counts()
     section.tables.append(
         Table(
@@ -77,7 +79,8 @@ def _flips(found: Disagreement, draft: Draft, section: Section, count: str) -> N
     section.figures.append(
         draft.figure(
             "confusion",
-            f"Which classes are taken for which, as shares of the photos of a class, over {count}.",
+            f"Which classes are taken for which, as shares of the photos of a class, over {count}; "
+            f"colours from 0 to 1; {seen}.",
             partial(plot_confusion, found),
             "Confusion between classes",
         )

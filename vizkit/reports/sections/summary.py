@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from vizkit.reports.page import Page, Point, counted, listed, percent
-from vizkit.reports.study import Study
+from vizkit.reports.study import ENOUGH, Study
 from vizkit.wording.contrasts import contrasts, measures
 from vizkit.wording.findings import changes, findings
 
@@ -32,7 +32,19 @@ def summary(study: Study) -> Page:
         lead=f"{listed(models, 9)}, on {counted(len(study.images), 'photo')}.",
         facts=_facts(study),
         points=[Point(each.text, _PROOF.get(each.section, each.section)) for each in found],
+        note=_note(study),
         changes=[_headed(name, sentences) for name, sentences in told.items()],
+    )
+
+
+def _note(study: Study) -> str:
+    """Warn of conclusions from few photos."""
+    count = study.statistics.images
+    if count >= ENOUGH:
+        return ""
+    return (
+        f"From {counted(count, 'photo')} only: other photos may well give other numbers. What "
+        f"hangs on how alike maps are is told from {ENOUGH} photos on."
     )
 
 
@@ -47,7 +59,7 @@ def _headed(name: str, sentences: list[str]) -> tuple[str, list[str]]:
 def _agreement(study: Study) -> pd.DataFrame | None:
     """How far the maps of every two models agree, over all images, as findings take it."""
     found = study.disagreement
-    if found is None or found.agreement.empty:
+    if found is None or found.agreement.empty or found.images < ENOUGH:
         return None
     own = {f"{name}_{side}": found.agreement[name] for name in ("stage",) for side in "ab"}
     return found.agreement.assign(**own, method_a=found.method, method_b=found.method)

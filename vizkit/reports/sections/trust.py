@@ -36,7 +36,7 @@ def trust(study: Study, draft: Draft) -> Section:
             "faithfulness",
             f"Insertion less deletion, mean over {count} photos, places replaced by a blurred "
             f"photo in {CURVE_STEPS} steps; stage-level methods at the last strides that all "
-            "models have.",
+            f"models have; colours about zero, as the numbers; {study.seen}.",
             partial(plot_faithfulness, scores, labels=labels),
         )
     )
