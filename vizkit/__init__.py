@@ -37,6 +37,8 @@ _HOMES = {
     "disagreement": "comparing",
     "embed": "prediction",
     "evaluate": "evaluation",
+    "explore": "widgets",
+    "explore_similarity": "widgets",
     "export_attributions": "exporting",
     "faithfulness": "attribution",
     "find_stages": "stages",

@@ -1,0 +1,285 @@
+"""The explorer without a browser: fields in, traits out."""
+
+import base64
+import json
+import threading
+import time
+from datetime import UTC, datetime
+
+import ipywidgets.embed
+import pytest
+import torch
+from torch import nn
+
+import vizkit
+from vizkit.attribution import METHODS
+from vizkit.widgets import Explorer, explore
+from vizkit.widgets.album import Album
+
+
+@pytest.fixture
+def explorer(models, photo):
+    found = explore(models, {"chelsea": photo, "coffee": vizkit.samples()["coffee"]})
+    yield found
+    found._work.cancel()
+    found.close_all()
+
+
+def put(explorer, field, value):
+    getattr(explorer.controls, field).value = value
+    explorer.wait(60)
+
+
+def test_it_begins_with_a_picture(explorer, models):
+    canvas = explorer.canvas
+    assert isinstance(explorer, Explorer)
+    assert [each["name"] for each in canvas.scene["models"]] == [m.name for m in models]
+    assert canvas.scene["image"] == "chelsea"
+    assert len(canvas.scene_data) == canvas.scene["bytes"]
+    assert canvas.heat["method"] == "Grad-CAM"
+    assert canvas.message == canvas.busy == ""
+    assert set(explorer.controls.target.options) == set(models[0].classes)
+    assert {value for _, value in explorer.controls.method.options} == set(METHODS)
+
+
+def test_called_bare_it_shows_the_bundled_models_and_photos():
+    found = explore()
+    assert len(found.canvas.scene["models"]) == 3
+    assert [value for _, value in found.controls.photo.options] == list(vizkit.samples())
+    found.close_all()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "what"),
+    [("target", "church", "class"), ("method", "saliency", "method")],
+)
+def test_a_class_or_method_sends_no_maps_again(explorer, field, value, what):
+    before, maps = explorer.canvas.scene_data, explorer.look.maps
+    put(explorer, field, value)
+    assert explorer.canvas.scene_data is before
+    assert explorer.look.maps is maps
+    shown = explorer.canvas.heat["targets"][0]["class"] if what == "class" else None
+    assert shown == "church" or explorer.canvas.heat["method"] == METHODS["saliency"].label
+
+
+def test_another_photo_is_another_scene(explorer, models):
+    put(explorer, "photo", "coffee")
+    assert explorer.canvas.scene["image"] == "coffee"
+    expected = vizkit.capture(models[1], vizkit.samples()["coffee"])["stride8"]
+    assert torch.equal(explorer.look.maps[models[1].name]["stride8"], expected)
+
+
+def test_one_to_four_models_can_be_chosen(explorer):
+    explorer.controls.models[3].value = "demo/vgg13"
+    explorer.wait(60)
+    assert [m["name"] for m in explorer.canvas.scene["models"]][3] == "demo/vgg13"
+    for each in explorer.controls.models[1:]:
+        each.value = ""
+    explorer.wait(60)
+    assert [m["name"] for m in explorer.canvas.scene["models"]] == ["demo/vgg11"]
+    explorer.controls.models[0].value = ""
+    explorer.wait(60)
+    assert "no model is chosen" in explorer.canvas.message
+    assert len(explorer.canvas.scene["models"]) == 1, "the picture stays"
+
+
+def test_layers_can_be_read_and_the_stage_is_found_again(explorer):
+    explorer.canvas.place = 2
+    put(explorer, "read_at", "layers, convolutions")
+    assert "conv3_2" in explorer.canvas.scene["places"]
+    explorer.canvas.place = 1
+    put(explorer, "read_at", "stages")
+    assert 0 <= explorer.canvas.place < 6
+    explorer.canvas.place = 4
+    put(explorer, "photo", "coffee")
+    assert explorer.canvas.place == 4
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("target", "curch", "did you mean 'church'"),
+        ("method", "cam", "needs a classifier of global average pooling"),
+        ("path", "/nowhere/at/all.jpg", "no such image"),
+        ("another", "vgg99", "unknown model 'vgg99'"),
+        ("another", "demo/vgg12", "unknown demo model"),
+    ],
+)
+def test_errors_are_seen_in_the_widget(explorer, field, value, words):
+    put(explorer, field, value)
+    assert words in explorer.canvas.message
+    assert "still shows" in explorer.canvas.message
+    assert explorer.canvas.scene["image"] == "chelsea"
+    assert explorer.canvas.busy == ""
+    put(explorer, "photo", "coffee")
+
+
+def test_an_error_is_gone_with_the_next_picture(explorer):
+    put(explorer, "target", "nothing")
+    assert explorer.canvas.message
+    put(explorer, "target", "church")
+    assert explorer.canvas.message == ""
+
+
+def test_a_networks_own_error_is_seen(photo):
+    class Broken(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Conv2d(3, 4, 3, stride=2)
+            self.head = nn.Linear(4, 2)
+            self.fail = False
+
+        def forward(self, x):
+            if self.fail:
+                raise RuntimeError("burnt out")
+            return self.head(self.body(x).relu().mean((2, 3)))
+
+    network = Broken()
+    found = explore(vizkit.wrap(network, name="mine", stages=["body"]), {"a": photo, "b": photo})
+    network.fail = True
+    put(found, "photo", "b")
+    assert "RuntimeError: burnt out" in found.canvas.message
+    network.fail = False
+    put(found, "photo", "a")
+    assert found.canvas.message == ""
+    found.close_all()
+
+
+def test_photos_can_be_added(explorer, tmp_path, photo):
+    photo.save(tmp_path / "one.png")
+    vizkit.samples()["rocket"].save(tmp_path / "two.png")
+    put(explorer, "path", str(tmp_path / "two.png"))
+    assert explorer.canvas.scene["image"] == "two.png"
+    assert explorer.controls.path.value == ""
+    put(explorer, "path", str(tmp_path))
+    assert explorer.canvas.scene["image"] == "one.png"
+    names = [value for _, value in explorer.controls.photo.options]
+    assert names == ["chelsea", "coffee", "two.png", "one.png"]
+
+
+def upload(name, content):
+    kind = {
+        "name": name,
+        "type": "image/png",
+        "size": len(content),
+        "last_modified": datetime.now(UTC),
+    }
+    return ({**kind, "content": memoryview(content)},)
+
+
+def test_photos_can_be_uploaded(explorer, photo, tmp_path):
+    photo.rotate(90).save(tmp_path / "x.png")
+    file = upload("<i>mine</i>.png", (tmp_path / "x.png").read_bytes())
+    put(explorer, "upload", file)
+    assert explorer.canvas.scene["image"] == "i>.png", "a path's last part"
+    assert explorer.controls.upload.value == ()
+    put(explorer, "upload", upload("bad.png", b"no image at all"))
+    assert "bad.png: not an image" in explorer.canvas.message
+
+
+def test_slow_work_is_cancelled_and_the_networks_are_as_they_were(explorer, models, unchanged):
+    with unchanged(models[0].module):
+        explorer.controls.method.value = "score_cam"
+        deadline = time.monotonic() + 20
+        while "Score-CAM of" not in explorer.canvas.busy:
+            explorer._work._tell(0.05)
+            assert time.monotonic() < deadline
+        assert not explorer.controls.cancel.disabled
+        explorer.controls.cancel.click()
+        assert "Cancelled" in explorer.canvas.message
+        assert explorer.canvas.busy == ""
+        while any(each.name == "vizkit" for each in threading.enumerate()):
+            assert time.monotonic() < deadline, "the thread stops"
+            time.sleep(0.01)
+    assert explorer.canvas.heat["method"] == "Grad-CAM"
+    put(explorer, "method", "layer_cam")
+    assert explorer.canvas.heat["method"] == "Layer-CAM"
+
+
+def test_only_the_newest_of_many_changes_is_shown(explorer):
+    for name in ("church", "golf ball", "parachute"):
+        explorer.controls.target.value = name
+    explorer.wait(60)
+    assert explorer.canvas.heat["targets"][0]["class"] == "parachute"
+
+
+def test_a_model_may_stand_beside_itself(explorer):
+    explorer.controls.models[1].value = "demo/vgg11"
+    explorer.wait(60)
+    names = [each["name"] for each in explorer.canvas.scene["models"]]
+    assert names == ["demo/vgg11", "demo/vgg11 (2)", "demo/vovnet19b"]
+    assert explorer.canvas.message == ""
+
+
+def test_outputs_without_names_are_chosen_by_number(photo):
+    found = explore(vizkit.wrap(vizkit.load("demo/vgg11").module, name="nameless"), photo)
+    assert found.controls.target.options[3] == "class 3"
+    for text in ("class 3", "3"):
+        put(found, "target", text)
+        assert found.canvas.message == ""
+        assert found.canvas.heat["targets"][0]["class"] == "class 3"
+    put(found, "target", "11")
+    assert "unknown target 11" in found.canvas.message
+    found.close()
+
+
+def test_tensors_have_no_photo_but_pixels(models, photo):
+    found = explore(models[0], models[0].transform(photo))
+    assert found.canvas.scene["image"] == "image 1"
+    found.close()
+
+
+def test_a_long_list_is_cut_and_says_so(models, photo, monkeypatch):
+    monkeypatch.setattr("vizkit.widgets.album.MOST", 2)
+    found = explore(models[0], {"a": photo, "b": photo, "c": photo})
+    assert found.canvas.message == "The first 2 of 3 photos are listed."
+    assert len(found.controls.photo.options) == 2
+    found.close()
+
+
+def test_closing_stops_the_work(explorer):
+    explorer.controls.method.value = "score_cam"
+    explorer.close()
+    deadline = time.monotonic() + 20
+    while any(each.name == "vizkit" for each in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_bad_arguments_are_refused(models, photo, tmp_path):
+    with pytest.raises(vizkit.InputError, match="up to 4 models"):
+        explore([*models, "demo/vgg13", "demo/vgg16"])
+    with pytest.raises(vizkit.InputError, match="no images"):
+        explore(models, tmp_path)
+    with pytest.raises(vizkit.InputError, match="no models"):
+        explore([])
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    with pytest.raises(vizkit.InputError, match=r"bad\.jpg: not an image"):
+        explore(models[:1], tmp_path)
+
+
+def test_photos_of_one_name_are_told_apart(photo, tmp_path):
+    album = Album({"a": photo})
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        photo.save(tmp_path / folder / "a.png")
+        album.add(tmp_path / folder / "a.png")
+    assert album.names == ("a", "a.png", "a.png (2)")
+    assert album.add(tmp_path / "x" / "a.png") == "a.png"
+
+
+def test_saved_state_holds_all_that_the_canvas_needs(explorer):
+    state = ipywidgets.embed.dependency_state([explorer])
+    own = state[explorer.canvas.model_id]
+    assert own["model_name"] == "AnyModel"
+    buffers = {tuple(each["path"]): base64.b64decode(each["data"]) for each in own["buffers"]}
+    assert buffers[("scene_data",)] == explorer.canvas.scene_data
+    assert buffers[("heat_data",)] == explorer.canvas.heat_data
+    assert buffers[("palettes",)] == explorer.canvas.palettes
+    assert own["state"]["scene"] == json.loads(json.dumps(explorer.canvas.scene))
+    assert own["state"]["_esm"].rstrip().endswith("export default { render };")
+
+
+def test_every_field_has_a_label(explorer):
+    fields = (*explorer.controls.questions, explorer.controls.another, explorer.controls.path)
+    assert all(each.description for each in fields)

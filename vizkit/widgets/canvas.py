@@ -1,0 +1,97 @@
+"""The canvas widget: traits that hold all it needs; drawing is done in the browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anywidget
+import traitlets
+
+from vizkit.plots.style import SCALES
+from vizkit.widgets.palettes import lookup_tables
+
+_HERE = Path(__file__).parent
+
+
+def script(name: str) -> str:
+    """Return a widget's JavaScript, one module with no imports.
+
+    Parameters
+    ----------
+    name : str
+        Its file; what all of them use to paint stands before it.
+
+    Returns
+    -------
+    str
+        Ends with its one export.
+    """
+    return "\n".join((_HERE / each).read_text(encoding="utf-8") for each in ("paint.js", name))
+
+
+def styles() -> str:
+    """Return the CSS of all widgets."""
+    return (_HERE / "canvas.css").read_text(encoding="utf-8")
+
+
+class StageCanvas(anywidget.AnyWidget):
+    """Stages of several networks, linked: see `canvas.js` for what it does with its traits.
+
+    Attributes
+    ----------
+    scene, heat : dict
+        Names and numbers of feature maps, and of attributions; see `vizkit.widgets.scene`.
+    scene_data, heat_data : bytes
+        Their maps.
+    palettes : bytes
+        Colours; see `vizkit.widgets.palettes`.
+    place : int
+        Which stage is chosen, from 0.
+    rank : int
+        Which channel, by energy, from 0.
+    tiles : int
+        How many channels are shown at once.
+    view : "maps" or "attributions"
+        What is shown.
+    scale : "panel", "stage", "model" or "all"
+        What shares one colour scale.
+    overlay : float
+        Strength of attributions over the photo, in [0, 1].
+    pixel : list of float
+        Horizontal and vertical position in the input that is marked, in [0, 1); or empty.
+    message : str
+        What went wrong.
+    busy : str
+        What is going on.
+    """
+
+    # dynamic defaults, because saved states leave out what is a trait's constant default
+    _esm = traitlets.Unicode().tag(sync=True)
+    _css = traitlets.Unicode().tag(sync=True)
+
+    scene = traitlets.Dict().tag(sync=True)
+    scene_data = traitlets.Bytes().tag(sync=True)
+    heat = traitlets.Dict().tag(sync=True)
+    heat_data = traitlets.Bytes().tag(sync=True)
+    palettes = traitlets.Bytes().tag(sync=True)
+    place = traitlets.Int(0, min=0).tag(sync=True)
+    rank = traitlets.Int(0, min=0).tag(sync=True)
+    tiles = traitlets.Int(16, min=1).tag(sync=True)
+    view = traitlets.Enum(("maps", "attributions"), "maps").tag(sync=True)
+    scale = traitlets.Enum(SCALES, "panel").tag(sync=True)
+    overlay = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
+    pixel = traitlets.List(traitlets.Float()).tag(sync=True)
+    message = traitlets.Unicode().tag(sync=True)
+    busy = traitlets.Unicode().tag(sync=True)
+
+    @traitlets.default("_esm")
+    def _own_script(self) -> str:
+        return script("canvas.js")
+
+    @traitlets.default("_css")
+    def _own_styles(self) -> str:
+        return styles()
+
+    @traitlets.default("palettes")
+    def _own_palettes(self) -> bytes:
+        return lookup_tables()

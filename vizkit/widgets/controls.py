@@ -1,0 +1,173 @@
+"""The fields around the canvas: what is looked at. No network runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import ipywidgets as ipw
+
+from vizkit.attribution import METHODS
+from vizkit.widgets.looking import READ_AT
+
+MOST_MODELS = 4
+NONE = ""
+_DESCRIBED = {"description_width": "auto"}
+
+
+class Controls:
+    """The fields, and what they say.
+
+    Attributes
+    ----------
+    models : tuple of Dropdown
+        Up to four networks.
+    another : Text
+        The name of one that is not listed.
+    photo, method, read_at : Dropdown
+        Which photo, which attribution, and where networks are read.
+    path : Text
+        A photo or folder to add.
+    upload : FileUpload
+        A photo from the reader's own machine.
+    target : Combobox
+        The class explained; empty for the most probable.
+    progress : FloatProgress
+        Of slow work.
+    cancel : Button
+        Stops it.
+    """
+
+    def __init__(self, models: Sequence[str], chosen: Sequence[str], photos: Sequence[str]) -> None:
+        listed = [("\N{EM DASH}", NONE), *((name, name) for name in models)]
+        numbers = range(MOST_MODELS)
+        slots = [*chosen, *[NONE] * (MOST_MODELS - len(chosen))]
+        self.models = tuple(labelled(f"Model {n + 1}", listed, slots[n], "16em") for n in numbers)
+        self.another = _text("Other model", "a timm or torchvision name", "20em")
+        self.photo = labelled("Photo", [(name, name) for name in photos], photos[0], "15em")
+        self.path = _text("Path", "a photo or a folder", "17em")
+        self.upload = ipw.FileUpload(
+            accept="image/*", description="Upload a photo", layout=ipw.Layout(width="auto")
+        )
+        self.target = ipw.Combobox(
+            value="",
+            placeholder="most probable; type to search",
+            description="Class",
+            continuous_update=False,
+            style=_DESCRIBED,
+            layout=ipw.Layout(width="21em"),
+        )
+        methods = [(f"{each.label} ({each.level})", name) for name, each in METHODS.items()]
+        self.method = labelled("Attribution", methods, "grad_cam", "22em")
+        self.read_at = labelled("Read at", [(n, n) for n in READ_AT], "stages", "19em")
+        self.progress = ipw.FloatProgress(
+            value=0.0, max=1.0, description="Done", style=_DESCRIBED, layout=_hidden("11em")
+        )
+        self.cancel = ipw.Button(description="Cancel", disabled=True, layout=_hidden("auto"))
+        self.quiet = False
+
+    @property
+    def questions(self) -> tuple[ipw.Widget, ...]:
+        """The fields whose values make up a question."""
+        return (*self.models, self.photo, self.target, self.method, self.read_at)
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Names of the networks that are chosen."""
+        return tuple(each.value for each in self.models if each.value != NONE)
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Change fields without asking anything by it."""
+        before, self.quiet = self.quiet, True
+        try:
+            yield
+        finally:
+            self.quiet = before
+
+    def box(self) -> ipw.Box:
+        """Lay the fields out, in as many rows as there is need for."""
+        fields = (
+            *self.models,
+            self.another,
+            self.photo,
+            self.path,
+            self.upload,
+            self.target,
+            self.method,
+            self.read_at,
+            self.progress,
+            self.cancel,
+        )
+        return ipw.Box(fields, layout=ipw.Layout(flex_flow="row wrap", overflow="visible"))
+
+    def offer_model(self, name: str) -> None:
+        """List another network, and choose it: in the first free place, or the last."""
+        with self.changing():
+            for each in self.models:
+                if name not in {value for _, value in each.options}:
+                    each.options, each.value = (*each.options, (name, name)), each.value
+            free = [each for each in self.models if each.value == NONE] or [self.models[-1]]
+            free[0].value = name
+
+    def offer_photos(self, names: Sequence[str], chosen: str) -> None:
+        """List photos, and choose one."""
+        with self.changing():
+            self.photo.options = [(name, name) for name in names]
+            self.photo.value = chosen
+
+    def offer_classes(self, names: Sequence[str]) -> None:
+        """List the classes that can be searched."""
+        if tuple(names) != self.target.options:
+            with self.changing():
+                self.target.options = tuple(names)
+
+    def show_busy(self, busy: bool) -> None:
+        """Show the bar and the button that stops, or hide them."""
+        self.cancel.disabled = not busy
+        self.progress.value = 0.0
+        for each in (self.progress, self.cancel):
+            each.layout.visibility = "visible" if busy else "hidden"
+
+
+def labelled(words: str, options: Sequence[Any], value: str, width: str) -> ipw.Dropdown:
+    """Make a menu with its name beside it.
+
+    Parameters
+    ----------
+    words : str
+        Its name.
+    options : sequence of (str, str)
+        What is shown, and what it means.
+    value : str
+        What is chosen.
+    width : str
+        Of name and menu together, in CSS.
+
+    Returns
+    -------
+    Dropdown
+        The menu.
+    """
+    return ipw.Dropdown(
+        options=options,
+        value=value,
+        description=words,
+        style=_DESCRIBED,
+        layout=ipw.Layout(width=width),
+    )
+
+
+def _text(words: str, hint: str, width: str) -> ipw.Text:
+    return ipw.Text(
+        description=words,
+        placeholder=hint,
+        continuous_update=False,
+        style=_DESCRIBED,
+        layout=ipw.Layout(width=width),
+    )
+
+
+def _hidden(width: str) -> ipw.Layout:
+    return ipw.Layout(width=width, visibility="hidden")

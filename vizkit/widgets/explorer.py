@@ -1,0 +1,304 @@
+"""The explorer: fields, the linked canvas, and what happens when a field changes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as ipw
+from torch import nn
+
+from vizkit.comparing.classes import shared_classes
+from vizkit.errors import InputError, VizkitError
+from vizkit.models import Classifier, as_classifiers
+from vizkit.widgets.album import Album
+from vizkit.widgets.canvas import StageCanvas
+from vizkit.widgets.controls import MOST_MODELS, Controls
+from vizkit.widgets.looking import Look, Question, Step, look
+from vizkit.widgets.page import write_page
+from vizkit.widgets.scene import Scene, heat_scene, map_scene
+from vizkit.widgets.shelf import Shelf
+from vizkit.widgets.work import Events, Work, in_words
+
+DEFAULT_MODELS = ("demo/vgg11", "demo/vgg19_bn", "demo/vovnet19b")
+
+
+def explore(
+    models: str | nn.Module | Classifier | Sequence[Any] | dict[str, Any] | None = None,
+    images: object = None,
+) -> Explorer:
+    """Explore what one to four networks make of a photo, stage by stage, in a notebook.
+
+    Parameters
+    ----------
+    models : model, list of models, or dict of str to model, optional
+        Names, modules or classifiers; by default three of the bundled ones.
+    images : path, folder, PIL image, array, tensor, Images, or a list of these, optional
+        The photos to choose from; by default the bundled ones. Others can be added in the widget.
+
+    Returns
+    -------
+    Explorer
+        A widget; the last line of a cell shows it.
+
+    Raises
+    ------
+    InputError
+        If there are more than four models or no photo, or the first photo cannot be read.
+    """
+    return Explorer(models, images)
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """What one question gives the canvas; no maps where they are those it has."""
+
+    question: Question
+    look: Look
+    classes: tuple[str, ...]
+    maps: Scene | None
+    heat: Scene
+
+
+class Explorer(ipw.VBox):  # type: ignore[misc]
+    """Fields and a linked canvas; see `vizkit.explore`.
+
+    Attributes
+    ----------
+    canvas : StageCanvas
+        The picture. Its traits say what is chosen, and can be set: place, rank, tiles, view,
+        scale, overlay, pixel.
+    controls : Controls
+        The fields around it: setting the value of one asks for another picture.
+    look : Look
+        What is shown: maps and attributions by model, raw.
+    """
+
+    look: Look
+
+    def __init__(self, models: Any = None, images: Any = None) -> None:
+        # first, for a widget is closed even if it could not be made
+        self._work = Work(Events(self._step, self._failed, self._finished))
+        classifiers = as_classifiers(DEFAULT_MODELS if models is None else models)
+        if len(classifiers) > MOST_MODELS:
+            raise InputError(
+                f"explore shows up to {MOST_MODELS} models side by side, not {len(classifiers)}"
+            )
+        self._album = Album(images)
+        self._shelf = Shelf(classifiers)
+        names = [each.name for each in classifiers]
+        self.controls = Controls(self._shelf.names, names, self._album.names)
+        self.canvas = StageCanvas()
+        self._question: Question | None = None
+        self._show(self._answer(self._asked(), None, lambda *_: None))
+        super().__init__([self.controls.box(), self.canvas])
+        self.add_class("vizkit-explorer")
+        self._listen()
+        self.canvas.message = self._album.note
+
+    def close(self) -> None:
+        """Stop what is going on, and take the widget away."""
+        self._work.cancel()
+        super().close()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the picture shows what the fields say.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds.
+
+        Raises
+        ------
+        TimeoutError
+            If it takes longer.
+        """
+        self._work.wait(timeout)
+
+    def save_html(self, path: str | Path) -> Path:
+        """Write what is shown as one page that needs no kernel and no network.
+
+        Parameters
+        ----------
+        path : str or Path
+            Replaced in one step; its folder must exist.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        InputError
+            If there is no such folder.
+        """
+        self.wait()
+        title = f"{self.canvas.scene['image']}: {', '.join(self.look.maps)}"
+        return write_page(Path(path), self.canvas, title)
+
+    def _listen(self) -> None:
+        for field in self.controls.questions:
+            field.observe(self._changed, "value")
+        self.controls.another.observe(self._guarded(self._add_model), "value")
+        self.controls.path.observe(self._guarded(self._add_path), "value")
+        self.controls.upload.observe(self._guarded(self._add_upload), "value")
+        self.controls.cancel.on_click(lambda _button: self._cancel())
+
+    def _asked(self) -> _Asked:
+        """Read the fields."""
+        controls = self.controls
+        if not controls.chosen:
+            raise InputError("no model is chosen")
+        return _Asked(
+            controls.chosen,
+            controls.photo.value,
+            controls.read_at.value,
+            controls.method.value,
+            controls.target.value.strip() or None,
+        )
+
+    def _changed(self, _change: Any) -> None:
+        """Ask for what the fields say now."""
+        if self.controls.quiet:
+            return
+        self.canvas.message = ""
+        try:
+            asked = self._asked()
+        except VizkitError as error:
+            self._failed(in_words(error))
+            return
+        before = self._question
+        self._busy("working")
+        self._work.start(lambda step: self._answer(asked, before, step), self._show)
+
+    def _answer(self, asked: _Asked, before: Question | None, step: Step) -> _Answer:
+        """Run the networks; in a thread of its own, so that no field is read or set here."""
+        classifiers = []
+        for name in asked.models:
+            step(f"loading {name}", 0.0)
+            classifiers.append(self._shelf.get(name))
+        question = Question(
+            tuple(as_classifiers(classifiers)),
+            self._album[asked.photo],
+            asked.read_at,
+            asked.method,
+            _output(asked.target, classifiers),
+        )
+        found = look(question, step)
+        logits = [each.logits.shape[1] for each in found.maps.values()]
+        maps = None
+        if before is None or not question.same_maps(before):
+            maps = map_scene(found, self._shelf.windows(question.classifiers, found.maps))
+        classes = shared_classes(question.classifiers, logits).names
+        return _Answer(question, found, classes, maps, heat_scene(found, question.method))
+
+    def _show(self, answer: _Answer) -> None:
+        """Give the canvas another picture."""
+        canvas = self.canvas
+        self._question = answer.question
+        self.controls.offer_classes(answer.classes)
+        # maps that are shown already are kept, as the canvas keeps them
+        kept = answer.look.maps if answer.maps is not None else self.look.maps
+        self.look = replace(answer.look, maps=kept)
+        with canvas.hold_sync():
+            if answer.maps is not None:
+                canvas.place = _same_place(canvas, answer.maps)
+                canvas.scene, canvas.scene_data = answer.maps.meta, answer.maps.data
+            canvas.heat, canvas.heat_data = answer.heat.meta, answer.heat.data
+
+    def _add_model(self, name: str) -> None:
+        if not name.strip():
+            return
+        self.controls.offer_model(name.strip())
+        self._clear(self.controls.another, "")
+        self._changed(None)
+
+    def _add_path(self, path: str) -> None:
+        if not path.strip():
+            return
+        self._offer(self._album.add(path.strip()))
+        self.canvas.message = self._album.note
+        self._clear(self.controls.path, "")
+
+    def _add_upload(self, files: Sequence[dict[str, Any]]) -> None:
+        for each in files:
+            self._offer(self._album.add_upload(each["name"], bytes(each["content"])))
+        self._clear(self.controls.upload, ())
+
+    def _offer(self, name: str) -> None:
+        self.controls.offer_photos(self._album.names, name)
+        self._changed(None)
+
+    def _clear(self, field: ipw.Widget, value: object) -> None:
+        with self.controls.changing():
+            field.value = value
+
+    def _guarded(self, act: Any) -> Any:
+        """Make an observer whose errors are seen in the widget."""
+
+        def observer(change: Any) -> None:
+            if self.controls.quiet:
+                return
+            self.canvas.message = ""
+            try:
+                act(change["new"])
+            except Exception as error:
+                self._failed(in_words(error))
+
+        return observer
+
+    def _cancel(self) -> None:
+        if self._work.cancel():
+            self._failed("Cancelled.")
+
+    def _busy(self, text: str) -> None:
+        self.canvas.busy = text
+        self.controls.show_busy(bool(text))
+
+    def _step(self, text: str, share: float) -> None:
+        self.canvas.busy = text
+        self.controls.progress.value = share
+
+    def _failed(self, words: str) -> None:
+        shown = self._question
+        if shown is None:
+            self.canvas.message = words
+            return
+        names = ", ".join(each.name for each in shown.classifiers)
+        photo, method = shown.photo.photos[0].name, self.canvas.heat["method"]
+        self.canvas.message = f"{words}\nThe picture still shows {names} on {photo}, {method}."
+
+    def _finished(self) -> None:
+        if not self._work.busy:
+            self._busy("")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the fields say."""
+
+    models: tuple[str, ...]
+    photo: str
+    read_at: str
+    method: str
+    target: str | None
+
+
+def _output(target: str | None, classifiers: Sequence[Classifier]) -> str | int | None:
+    """Read "class 3", as outputs without names are listed, as the number of an output."""
+    number = re.fullmatch(r"(?:class )?(\d+)", target or "")
+    named = any(target in each.classes for each in classifiers)
+    return int(number[1]) if number and not named else target
+
+
+def _same_place(canvas: StageCanvas, scene: Scene) -> int:
+    """Find the chosen place among others, or the middle where it is not one of them."""
+    places = scene.meta["places"]
+    before = canvas.scene.get("places", [])
+    name = before[canvas.place] if canvas.place < len(before) else None
+    return places.index(name) if name in places else len(places) // 2
