@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # several test processes share the cores: what they start shall not take all of them
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 HOOKS = [name for name in vars(nn.Module()) if name.endswith("_hooks")]
 
 
@@ -37,6 +39,33 @@ def imagenette():
     if not folder.is_dir():
         pytest.skip(f"no photos at {folder}")
     return folder
+
+
+@pytest.fixture(scope="module")
+def hosts():
+    """What a browser may reach, as one of Chromium's flags: nothing but the disk."""
+    return "--host-resolver-rules=MAP * ~NOTFOUND"
+
+
+@pytest.fixture(scope="module")
+def browser(hosts):
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    required = os.environ.get("VIZKIT_REQUIRE_BROWSER") == "1"
+    try:
+        from playwright.sync_api import Error, sync_playwright
+    except ImportError:
+        if required:
+            raise
+        pytest.skip("playwright is not installed")
+    with sync_playwright() as playwright:
+        try:
+            chromium = playwright.chromium.launch(executable_path=executable, args=[*FLAGS, hosts])
+        except Error as error:
+            if required:
+                raise
+            pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture

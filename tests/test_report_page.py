@@ -1,8 +1,5 @@
 """The report in a real browser: from disk, nothing fetched, both themes, keyboard."""
 
-import os
-import shutil
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,29 +7,6 @@ from PIL import Image
 import vizkit
 
 pytestmark = pytest.mark.browser
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
-         "--host-resolver-rules=MAP * ~NOTFOUND"]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser():
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
-    required = os.environ.get("VIZKIT_REQUIRE_BROWSER") == "1"
-    try:
-        from playwright.sync_api import Error, sync_playwright
-    except ImportError:
-        if required:
-            raise
-        pytest.skip("playwright is not installed")
-    with sync_playwright() as playwright:
-        try:
-            chromium = playwright.chromium.launch(executable_path=executable, args=FLAGS)
-        except Error as error:
-            if required:
-                raise
-            pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,9 @@
 
 import json
 import os
-import shutil
 
 import pytest
-from browsing import FLAGS, MODELS, SETTINGS, Lab, running, serve
+from browsing import MODELS, SETTINGS, Lab, running, serve
 
 import vizkit
 
@@ -21,24 +20,9 @@ def photo():
 
 
 @pytest.fixture(scope="module")
-def browser():
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
-    required = os.environ.get("VIZKIT_REQUIRE_BROWSER") == "1"
-    try:
-        from playwright.sync_api import Error, sync_playwright
-    except ImportError:
-        if required:
-            raise
-        pytest.skip("playwright is not installed")
-    with sync_playwright() as playwright:
-        try:
-            chromium = playwright.chromium.launch(executable_path=executable, args=FLAGS)
-        except Error as error:
-            if required:
-                raise
-            pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
-        yield chromium
-        chromium.close()
+def hosts():
+    """A browser may reach this machine's JupyterLab, too."""
+    return "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
 
 @pytest.fixture(scope="module")

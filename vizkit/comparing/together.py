@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from torch import Tensor
 
 from vizkit.attribution.explaining import Explainer, Pass
 from vizkit.images import Images
-from vizkit.models import Classifier
 from vizkit.results import Seen
 
 
@@ -29,10 +28,8 @@ def opened(explainers: Sequence[Explainer], images: Images) -> Iterator[list[Pas
     list of Pass
         One per network, in their order.
     """
-    order = _locking([each.classifier for each in explainers])
-    with ExitStack() as stack:
-        found = {n: stack.enter_context(explainers[n].opened(images)) for n in order}
-        yield [found[n] for n in range(len(explainers))]
+    with _all(explainers, [each.opened(images) for each in explainers]) as found:
+        yield found
 
 
 @contextmanager
@@ -55,12 +52,19 @@ def opened_on(
     list of Pass
         One per network, in their order.
     """
-    order = _locking([each.classifier for each in explainers])
+    passes = [
+        each.opened_on(own, view) for each, own, view in zip(explainers, inputs, seen, strict=True)
+    ]
+    with _all(explainers, passes) as found:
+        yield found
+
+
+@contextmanager
+def _all(
+    explainers: Sequence[Explainer], passes: Sequence[AbstractContextManager[Pass]]
+) -> Iterator[list[Pass]]:
+    """Hold all networks, taken in one order by every thread, so that none waits for ever."""
+    order = sorted(range(len(passes)), key=lambda n: id(explainers[n].classifier.module))
     with ExitStack() as stack:
-        found = {n: stack.enter_context(explainers[n].opened_on(inputs[n], seen[n])) for n in order}
-        yield [found[n] for n in range(len(explainers))]
-
-
-def _locking(classifiers: Sequence[Classifier]) -> list[int]:
-    """Order in which networks are held: the same in every thread, so that none waits for ever."""
-    return sorted(range(len(classifiers)), key=lambda n: id(classifiers[n].module))
+        found = {n: stack.enter_context(passes[n]) for n in order}
+        yield [found[n] for n in range(len(passes))]

@@ -17,6 +17,7 @@ from vizkit.plots import series, style
 from vizkit.plots.curves import DEFAULT
 from vizkit.plots.style import Picture, Theme
 from vizkit.results import StageStatistics
+from vizkit.results.twins import twins
 
 _KEYS = ["stride", "layer", "statistic"]
 # labels of an axis of factors
@@ -87,22 +88,13 @@ def plot_twins(
 def _twins(models: Iterable[str]) -> dict[str, str]:
     """Find the twin of each plain model."""
     known = list(models)
-    # the twin of net.tag is net_bn.tag; a dot may also be part of a name
-    named = {model: (_twin_of(model), f"{model}_bn") for model in known}
-    twins = {model: [name for name in names if name in known] for model, names in named.items()}
-    found = {model: names[0] for model, names in twins.items() if names}
+    found = twins(known)
     if not found:
         raise InputError(
             f"no batch-normalised twins among {', '.join(known)}: they are models such as vgg11 "
             "and vgg11_bn"
         )
     return found
-
-
-def _twin_of(model: str) -> str:
-    source, slash, name = model.rpartition("/")
-    own, dot, tag = name.partition(".")
-    return f"{source}{slash}{own}_bn{dot}{tag}"
 
 
 def _wanted(names: str | Sequence[str] | None, known: Sequence[str]) -> list[str]:

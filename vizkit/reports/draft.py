@@ -52,9 +52,6 @@ class Draft:
         """
         figures = self.folder / "figures"
         light = draw(theme="light")
-        # arranged once, and not again for each file
-        light.draw_without_rendering()
-        light.set_layout_engine("none")
         light.save(figures / f"{name}.png")
         self._figures += 1
         if not self.quick:
@@ -66,8 +63,3 @@ class Draft:
         """Write a table as CSV, with all digits; return the file's name."""
         frame.to_csv(self.folder / "tables" / f"{name}.csv", index=False)
         return f"{name}.csv"
-
-
-def slug(text: str) -> str:
-    """Turn any text into a part of a file name."""
-    return "".join(c if c.isascii() and c.isalnum() else "-" for c in text).strip("-").lower()

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from vizkit.forward import recorded
+from vizkit.hooks import evaluating
 from vizkit.models import Classifier
 
 RUNS = 7
@@ -42,7 +42,7 @@ def measure(
     times: list[list[float]] = [[] for _ in classifiers]
     for run in tqdm(range(runs + 1), desc="speed", leave=False):
         for n, (classifier, given) in enumerate(zip(classifiers, inputs, strict=True)):
-            with recorded(classifier.module, (), given) as (_, _logits):
+            with evaluating(classifier.module), torch.no_grad():
                 _wait(classifier)
                 start = time.perf_counter()
                 classifier.module(given)

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import anywidget
 import numpy as np
 import pandas as pd
 import traitlets
 
 from vizkit.results import FeatureMaps, Similarity
-from vizkit.widgets.canvas import script, styles
+from vizkit.widgets.canvas import Canvas
 from vizkit.widgets.packing import Buffer, packed
-from vizkit.widgets.palettes import lookup_tables
 from vizkit.widgets.scene import Scene
 
 # as many channels as are shown of a tap
 _CHANNELS = 16
 
 
-class AtlasCanvas(anywidget.AnyWidget):
+class AtlasCanvas(Canvas):
     """Similarity of all pairs of taps: see `atlas.js` for what it does with its traits.
+
+    Its scene is that of one photo; see `tap_scene`.
 
     Attributes
     ----------
@@ -29,40 +29,16 @@ class AtlasCanvas(anywidget.AnyWidget):
         Names of rows and columns; see `atlas_scene`.
     matrix : bytes
         Values, lower and upper ends of intervals: three matrices of float32.
-    scene, scene_data : dict, bytes
-        Maps of one photo; see `tap_scene`.
-    palettes : bytes
-        Colours; see `vizkit.widgets.palettes`.
     row, column : int
         Which pair is chosen, from 0.
-    message, busy : str
-        What went wrong, and what is going on.
     """
 
-    _esm = traitlets.Unicode().tag(sync=True)
-    _css = traitlets.Unicode().tag(sync=True)
+    _file = "atlas.js"
 
     atlas = traitlets.Dict().tag(sync=True)
     matrix = traitlets.Bytes().tag(sync=True)
-    scene = traitlets.Dict().tag(sync=True)
-    scene_data = traitlets.Bytes().tag(sync=True)
-    palettes = traitlets.Bytes().tag(sync=True)
     row = traitlets.Int(0, min=0).tag(sync=True)
     column = traitlets.Int(0, min=0).tag(sync=True)
-    message = traitlets.Unicode().tag(sync=True)
-    busy = traitlets.Unicode().tag(sync=True)
-
-    @traitlets.default("_esm")
-    def _own_script(self) -> str:
-        return script("atlas.js")
-
-    @traitlets.default("_css")
-    def _own_styles(self) -> str:
-        return styles()
-
-    @traitlets.default("palettes")
-    def _own_palettes(self) -> bytes:
-        return lookup_tables()
 
 
 def atlas_scene(similarity: Similarity) -> Scene:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import anywidget
 import traitlets
@@ -34,17 +35,51 @@ def styles() -> str:
     return (_HERE / "canvas.css").read_text(encoding="utf-8")
 
 
-class StageCanvas(anywidget.AnyWidget):
+class Canvas(anywidget.AnyWidget):
+    """What the pictures of all explorers have.
+
+    Attributes
+    ----------
+    scene, scene_data : dict, bytes
+        Names and numbers of feature maps, and the maps; see `vizkit.widgets.scene`.
+    palettes : bytes
+        Colours; see `vizkit.widgets.palettes`.
+    message, busy : str
+        What went wrong, and what is going on.
+    """
+
+    _file: ClassVar[str]
+
+    # dynamic defaults, because saved states leave out what is a trait's constant default
+    _esm = traitlets.Unicode().tag(sync=True)
+    _css = traitlets.Unicode().tag(sync=True)
+
+    scene = traitlets.Dict().tag(sync=True)
+    scene_data = traitlets.Bytes().tag(sync=True)
+    palettes = traitlets.Bytes().tag(sync=True)
+    message = traitlets.Unicode().tag(sync=True)
+    busy = traitlets.Unicode().tag(sync=True)
+
+    @traitlets.default("_esm")
+    def _own_script(self) -> str:
+        return script(self._file)
+
+    @traitlets.default("_css")
+    def _own_styles(self) -> str:
+        return styles()
+
+    @traitlets.default("palettes")
+    def _own_palettes(self) -> bytes:
+        return lookup_tables()
+
+
+class StageCanvas(Canvas):
     """Stages of several networks, linked: see `canvas.js` for what it does with its traits.
 
     Attributes
     ----------
-    scene, heat : dict
-        Names and numbers of feature maps, and of attributions; see `vizkit.widgets.scene`.
-    scene_data, heat_data : bytes
-        Their maps.
-    palettes : bytes
-        Colours; see `vizkit.widgets.palettes`.
+    heat, heat_data : dict, bytes
+        Names and numbers of attributions, and the maps.
     place : int
         Which stage is chosen, from 0.
     rank : int
@@ -59,21 +94,12 @@ class StageCanvas(anywidget.AnyWidget):
         Strength of attributions over the photo, in [0, 1].
     pixel : list of float
         Horizontal and vertical position in the input that is marked, in [0, 1); or empty.
-    message : str
-        What went wrong.
-    busy : str
-        What is going on.
     """
 
-    # dynamic defaults, because saved states leave out what is a trait's constant default
-    _esm = traitlets.Unicode().tag(sync=True)
-    _css = traitlets.Unicode().tag(sync=True)
+    _file = "canvas.js"
 
-    scene = traitlets.Dict().tag(sync=True)
-    scene_data = traitlets.Bytes().tag(sync=True)
     heat = traitlets.Dict().tag(sync=True)
     heat_data = traitlets.Bytes().tag(sync=True)
-    palettes = traitlets.Bytes().tag(sync=True)
     place = traitlets.Int(0, min=0).tag(sync=True)
     rank = traitlets.Int(0, min=0).tag(sync=True)
     tiles = traitlets.Int(16, min=1).tag(sync=True)
@@ -81,17 +107,3 @@ class StageCanvas(anywidget.AnyWidget):
     scale = traitlets.Enum(SCALES, "panel").tag(sync=True)
     overlay = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
     pixel = traitlets.List(traitlets.Float()).tag(sync=True)
-    message = traitlets.Unicode().tag(sync=True)
-    busy = traitlets.Unicode().tag(sync=True)
-
-    @traitlets.default("_esm")
-    def _own_script(self) -> str:
-        return script("canvas.js")
-
-    @traitlets.default("_css")
-    def _own_styles(self) -> str:
-        return styles()
-
-    @traitlets.default("palettes")
-    def _own_palettes(self) -> bytes:
-        return lookup_tables()

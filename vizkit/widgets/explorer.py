@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import ipywidgets as ipw
@@ -17,8 +16,8 @@ from vizkit.models import Classifier, as_classifiers
 from vizkit.widgets.album import Album
 from vizkit.widgets.canvas import StageCanvas
 from vizkit.widgets.controls import MOST_MODELS, Controls
+from vizkit.widgets.kept import Kept
 from vizkit.widgets.looking import Look, Question, Step, look
-from vizkit.widgets.page import write_page
 from vizkit.widgets.scene import Scene, heat_scene, map_scene
 from vizkit.widgets.shelf import Shelf
 from vizkit.widgets.work import Events, Work, in_words
@@ -63,7 +62,7 @@ class _Answer:
     heat: Scene
 
 
-class Explorer(ipw.VBox):  # type: ignore[misc]
+class Explorer(Kept):
     """Fields and a linked canvas; see `vizkit.explore`.
 
     Attributes
@@ -104,42 +103,8 @@ class Explorer(ipw.VBox):  # type: ignore[misc]
         self._work.cancel()
         super().close()
 
-    def wait(self, timeout: float | None = None) -> None:
-        """Wait until the picture shows what the fields say.
-
-        Parameters
-        ----------
-        timeout : float, optional
-            Seconds.
-
-        Raises
-        ------
-        TimeoutError
-            If it takes longer.
-        """
-        self._work.wait(timeout)
-
-    def save_html(self, path: str | Path) -> Path:
-        """Write what is shown as one page that needs no kernel and no network.
-
-        Parameters
-        ----------
-        path : str or Path
-            Replaced in one step; its folder must exist.
-
-        Returns
-        -------
-        Path
-            The file.
-
-        Raises
-        ------
-        InputError
-            If there is no such folder.
-        """
-        self.wait()
-        title = f"{self.canvas.scene['image']}: {', '.join(self.look.maps)}"
-        return write_page(Path(path), self.canvas, title)
+    def _title(self) -> str:
+        return f"{self.canvas.scene['image']}: {', '.join(self.look.maps)}"
 
     def _listen(self) -> None:
         for field in self.controls.questions:

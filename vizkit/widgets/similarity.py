@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import ipywidgets as ipw
 from torch import nn
 
 from vizkit.cka import similarity as measured
@@ -17,7 +15,7 @@ from vizkit.results import Similarity
 from vizkit.widgets.album import Album
 from vizkit.widgets.atlas import AtlasCanvas, atlas_scene, tap_scene
 from vizkit.widgets.controls import labelled
-from vizkit.widgets.page import write_page
+from vizkit.widgets.kept import Kept
 from vizkit.widgets.scene import Scene
 from vizkit.widgets.work import Events, Step, Work
 
@@ -60,7 +58,7 @@ def explore_similarity(
     return SimilarityExplorer(measured(networks, album.images, **options), networks, album)
 
 
-class SimilarityExplorer(ipw.VBox):  # type: ignore[misc]
+class SimilarityExplorer(Kept):
     """A linked atlas; see `vizkit.widgets.explore_similarity`.
 
     Attributes
@@ -88,43 +86,8 @@ class SimilarityExplorer(ipw.VBox):  # type: ignore[misc]
         self.add_class("vizkit-explorer")
         self.photo.observe(self._changed, "value")
 
-    def wait(self, timeout: float | None = None) -> None:
-        """Wait until the maps are those of the chosen photo.
-
-        Parameters
-        ----------
-        timeout : float, optional
-            Seconds.
-
-        Raises
-        ------
-        TimeoutError
-            If it takes longer.
-        """
-        self._work.wait(timeout)
-
-    def save_html(self, path: str | Path) -> Path:
-        """Write what is shown as one page that needs no kernel and no network.
-
-        Parameters
-        ----------
-        path : str or Path
-            Replaced in one step; its folder must exist.
-
-        Returns
-        -------
-        Path
-            The file.
-
-        Raises
-        ------
-        InputError
-            If there is no such folder.
-        """
-        self.wait()
-        return write_page(
-            Path(path), self.canvas, f"Similarity: {', '.join(self.similarity.models)}"
-        )
+    def _title(self) -> str:
+        return f"Similarity: {', '.join(self.similarity.models)}"
 
     def _changed(self, change: Any) -> None:
         name = change["new"]

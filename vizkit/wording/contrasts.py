@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from vizkit.results import StageStatistics
+from vizkit.results.twins import twins
 
 # source, name and tag: torchvision/vgg16_bn, ese_vovnet19b_dw.ra_in1k
 _PARTS = re.compile(r"(?P<source>(?:.*/)?)(?P<name>[^/.]*)(?P<tag>(?:\.[^/]*)?)")
@@ -230,15 +231,8 @@ def _read(model: str) -> _Name | None:
 
 
 def _twins(models: Sequence[str]) -> Contrast:
-    pairs = []
-    for model in models:
-        parts = _PARTS.fullmatch(model)
-        # the twin of net.tag is net_bn.tag; a dot may also be part of a name
-        names = [f"{parts['source']}{parts['name']}_bn{parts['tag']}"] if parts else []
-        twins = [name for name in [*names, f"{model}_bn"] if name in models]
-        pairs += [(model, twin) for twin in twins[:1]]
     words = "with batch normalisation instead of without"
-    return Contrast("batch normalisation", tuple(pairs), words)
+    return Contrast("batch normalisation", tuple(twins(models).items()), words)
 
 
 def _depth(names: Sequence[_Name]) -> Contrast:
