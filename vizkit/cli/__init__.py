@@ -13,6 +13,8 @@ from vizkit.cli import report_commands  # noqa: F401
 from vizkit.cli import look_commands  # noqa: F401
 from vizkit.cli import compare_commands  # noqa: F401
 from vizkit.cli import count_commands  # noqa: F401
+from vizkit.cli import evaluate_commands  # noqa: F401
+from vizkit.cli import train_commands  # noqa: F401
 from vizkit.cli import models_commands  # noqa: F401
 from vizkit.cli import tools_commands  # noqa: F401
 from vizkit.cli.app import app
