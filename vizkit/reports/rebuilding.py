@@ -182,7 +182,12 @@ def _models(facts: dict[str, Any], path: Path, options: Options, device: str) ->
         if recipe.get("file"):
             weights = path.parent / weights
         found[each["name"]] = load(
-            recipe["name"], weights=weights, device=device, classes=recipe["classes"]
+            recipe["name"],
+            weights=weights,
+            device=device,
+            classes=recipe["classes"],
+            use_test_size=recipe.get("use_test_size") is True,
+            ema=recipe.get("ema") is not False,
         )
     classifiers = as_classifiers(found)
     for each, own in zip(

@@ -1,0 +1,38 @@
+"""Devices by name."""
+
+from __future__ import annotations
+
+import torch
+
+from vizkit.errors import VizkitError, unknown
+
+
+def device_of(device: str) -> torch.device:
+    """Find a device by name.
+
+    Parameters
+    ----------
+    device : str
+        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
+
+    Returns
+    -------
+    torch.device
+        One that is there.
+
+    Raises
+    ------
+    InputError
+        If there is no such device.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise unknown("device", device, ("auto", "cpu", "cuda", "cuda:0", "mps")) from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise VizkitError(f"device {device!r}: no CUDA GPU is available here; use 'cpu' or 'auto'")
+    return chosen

@@ -1,0 +1,35 @@
+"""ImageNet's class names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def imagenet_classes() -> tuple[str, ...]:
+    """Return the 1000 ImageNet class names in output order, from torchvision, offline."""
+    from torchvision.models._meta import _IMAGENET_CATEGORIES
+
+    return tuple(_IMAGENET_CATEGORIES)
+
+
+def one_spelling(classes: Sequence[str]) -> tuple[str, ...]:
+    """Spell ImageNet's classes in one way, whoever wrote them.
+
+    Parameters
+    ----------
+    classes : sequence of str
+        Names from a file: mmpretrain writes all synonyms, ``"tench, Tinca tinca"``.
+
+    Returns
+    -------
+    tuple of str
+        Those of `imagenet_classes` if these are ImageNet's 1000 in their order, else the same.
+    """
+    if len(classes) != len(imagenet_classes()):
+        return tuple(classes)
+    from timm.data import ImageNetInfo
+
+    info = ImageNetInfo()
+    theirs = [name.partition(",")[0] for name in classes]
+    synsets = [info.index_to_description(i).partition(",")[0] for i in range(len(classes))]
+    return imagenet_classes() if theirs == synsets else tuple(classes)
