@@ -1,5 +1,7 @@
 """Predictions and embeddings, against plain torch and timm."""
 
+import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -7,8 +9,10 @@ import torchvision
 from torch import nn
 
 import vizkit
-from vizkit.errors import InputError, VizkitError
-from vizkit.prediction import embed, predict
+from vizkit.errors import InputError, UnreadableWarning, VizkitError
+from vizkit.images import as_images
+from vizkit.models import as_classifiers
+from vizkit.prediction import embed, embeddings, neighbours, predict, predictions
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +202,101 @@ class TestEmbed:
 
         with pytest.raises(VizkitError, match="no linear layer or convolution"):
             embed(Pooling(), torch.randn(1, 3, 16, 16))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two class folders, four photos, and a file that is none."""
+    names = ("cat/a", "cat/b", "dog/a", "dog/b")
+    for name, photo in zip(names, vizkit.samples().values(), strict=False):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        photo.save(tmp_path / f"{name}.png")
+    (tmp_path / "cat" / "aa.png").write_text("none")
+    return tmp_path
+
+
+class TestFolders:
+    def test_a_file_that_cannot_be_read_shifts_nothing(self, demo, folder):
+        with pytest.warns(UnreadableWarning, match=r"left out .*aa\.png"):
+            frame = predict(demo, folder, k=1)
+        (folder / "cat" / "aa.png").unlink()
+        alone = [predict(demo, folder / name, k=1) for name in frame["image"]]
+        assert frame["image"].tolist() == ["cat/a.png", "cat/b.png", "dog/a.png", "dog/b.png"]
+        assert frame["index"].tolist() == [each["index"][0] for each in alone]
+        expected = [each["logit"][0] for each in alone]
+        assert frame["logit"].tolist() == pytest.approx(expected, rel=1e-5)
+
+    def test_only_files_that_cannot_be_read(self, demo, folder):
+        for call in (predict, embed, embeddings):
+            with pytest.raises(InputError, match=r"aa\.png: not an image"):
+                call(demo, folder / "cat" / "aa.png")
+
+    def test_several_networks_read_each_file_once(self, demo, folder):
+        (folder / "cat" / "aa.png").unlink()
+        models = as_classifiers([demo, "demo/vovnet19b"])
+        frame, failed = predictions(models, as_images(folder), 2, batch_size=3)
+        assert not failed
+        for model in models:
+            own = frame[frame["model"] == model.name].drop(columns="model")
+            alone = predict(model, folder, 2)
+            pd.testing.assert_frame_equal(own.reset_index(drop=True), alone, rtol=1e-5)
+
+    def test_synsets_of_imagenet_s_classes(self, demo):
+        frame = predict(demo, vizkit.samples(), synsets=True)
+        known = dict(zip(frame["class"], frame["synset"], strict=True))
+        assert known["tench"] == "n01440764"
+        assert known["parachute"] == "n03888257"
+        other = predict(Head(nn.Linear(4, 3)), torch.randn(3, 16, 16), synsets=True)
+        assert set(other["synset"]) == {""}
+
+    def test_embeddings_keep_names_and_classes(self, demo, folder):
+        with pytest.warns(UnreadableWarning):
+            found = embeddings(demo, folder)
+        assert found.names == ("cat/a.png", "cat/b.png", "dog/a.png", "dog/b.png")
+        assert found.labels == ("cat", "cat", "dog", "dog")
+        assert len(found.failed) == 1
+        for name, vector in zip(found.names, found.vectors, strict=True):
+            torch.testing.assert_close(vector, embed(demo, folder / name)[0], rtol=1e-5, atol=1e-5)
+        frame = found.to_frame()
+        assert frame.shape == (4, 130)
+        assert frame["f3"].tolist() == found.vectors[:, 3].tolist()
+        assert repr(found) == "Embeddings(demo/vgg11_bn: 4 images, 128 dimensions)"
+
+
+class TestNeighbours:
+    def test_against_every_pair_in_numpy(self, demo):
+        inputs = torch.randn(9, 3, 64, 64)
+        vectors = embed(demo, inputs).double().numpy()
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        expected = vectors @ vectors.T
+        np.fill_diagonal(expected, -np.inf)
+        frame = neighbours(demo, inputs, k=3)
+        for n in range(9):
+            rows = frame[frame["query"] == f"image {n + 1}"]
+            order = expected[n].argsort()[::-1][:3]
+            assert rows["image"].tolist() == [f"image {i + 1}" for i in order]
+            assert rows["similarity"].tolist() == pytest.approx(expected[n][order], abs=1e-5)
+
+    def test_more_queries_than_a_chunk(self, demo, monkeypatch):
+        inputs = torch.randn(7, 3, 64, 64)
+        whole = neighbours(demo, inputs, k=9)
+        assert len(whole) == 7 * 6
+        monkeypatch.setattr("vizkit.prediction.nearest._CHUNK", 3)
+        pd.testing.assert_frame_equal(neighbours(demo, inputs, k=9), whole)
+
+    def test_queries_of_their_own_and_classes(self, demo, folder):
+        (folder / "cat" / "aa.png").unlink()
+        frame = neighbours([demo, "demo/vgg11"], folder, {"mine": folder / "dog" / "b.png"}, k=1)
+        assert frame["image"].tolist() == ["dog/b.png"] * 2
+        assert frame["similarity"].tolist() == pytest.approx([1, 1])
+        assert frame["query"].tolist() == ["mine"] * 2
+        assert "class" not in frame.columns
+        own = neighbours(demo, folder, k=3)
+        assert (own["class"] == own["image"].str.partition("/")[0]).all()
+        assert (own["query_class"] == own["query"].str.partition("/")[0]).all()
+
+    def test_what_cannot_be_asked(self, demo):
+        with pytest.raises(InputError, match="one image has no neighbours"):
+            neighbours(demo, torch.randn(1, 3, 64, 64))
+        with pytest.raises(InputError, match="k must be a whole number of at least 1, not 0"):
+            neighbours(demo, torch.randn(2, 3, 64, 64), k=0)

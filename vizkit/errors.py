@@ -49,6 +49,10 @@ class ConvergenceWarning(UserWarning):
     """An attribution that should sum to a difference in score, and does not nearly."""
 
 
+class UnreadableWarning(UserWarning):
+    """Files that could not be read, and are left out."""
+
+
 class NotFiniteWarning(UserWarning):
     """Activations that are infinite or no numbers."""
 

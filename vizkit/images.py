@@ -552,7 +552,7 @@ def _from_sequence(value: Sequence[Any], _name: str) -> Iterator[Photo]:
         yield from _photos(item, "")
 
 
-def _from_path(value: str | os.PathLike[str], _name: str) -> Iterator[Photo]:
+def _from_path(value: str | os.PathLike[str], name: str) -> Iterator[Photo]:
     path = Path(value).expanduser()
     if path.is_dir():
         files = photos_in(path)
@@ -562,7 +562,7 @@ def _from_path(value: str | os.PathLike[str], _name: str) -> Iterator[Photo]:
         for file in files:
             yield Photo(file.relative_to(path).as_posix(), path=file)
     elif path.exists():
-        yield Photo(path.name, path=path)
+        yield Photo(name or path.name, path=path)
     else:
         raise InputError(printable(f"no such image: {path}"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from vizkit.cka import similarity
 from vizkit.comparing import compare, disagreement, disputed, explained
 from vizkit.errors import unknown, whole
 from vizkit.forward import capture
-from vizkit.images import Transform, as_images, readable
+from vizkit.images import Images, Transform, as_images, prepare, readable
 from vizkit.models import Classifier, as_classifiers
 from vizkit.plots import (
     Picture,
@@ -28,6 +28,7 @@ from vizkit.plots import (
     plot_distributions,
     plot_feature_maps,
     plot_gallery,
+    plot_neighbours,
     plot_patches,
     plot_probe,
     plot_randomisation,
@@ -36,6 +37,7 @@ from vizkit.plots import (
     plot_statistics,
 )
 from vizkit.plots.comparison import check_options
+from vizkit.prediction import neighbours
 from vizkit.results import Tap
 from vizkit.statistics import describe, linear_probe, receptive_fields, top_patches
 
@@ -371,6 +373,67 @@ def show_top_patches(
     """
     found = top_patches(models, folder, at, channels, k)
     return plot_patches(found, theme=theme, figsize=figsize)
+
+
+def show_neighbours(
+    models: Models,
+    images: object,
+    queries: object = None,
+    k: int = 5,
+    *,
+    rows: int = 8,
+    theme: str = "light",
+    figsize: tuple[float, float] | None = None,
+) -> Picture:
+    """Show images with those that lie nearest to them in networks' embeddings.
+
+    Parameters
+    ----------
+    models : model, list of models, or dict of str to model
+        Each becomes a block of columns.
+    images, queries, k
+        As for `vizkit.neighbours`.
+    rows : int
+        How many queries to draw; of more, some from all over.
+    theme : "light" or "dark"
+        Colours of the figure.
+    figsize : tuple of (float, float), optional
+        Width and height in inches.
+
+    Returns
+    -------
+    Picture
+        A matplotlib figure with ``.save(path)`` and ``.to_frame()``; a notebook shows it once.
+
+    Raises
+    ------
+    InputError
+        If an image or option cannot be used.
+    """
+    whole("rows", rows)
+    photos = as_images(images)
+    asked = photos if queries is None else as_images(queries)
+    classifiers = as_classifiers(models)
+    found = neighbours(classifiers, photos, None if queries is None else asked, k)
+    names = list(dict.fromkeys(found["query"]))
+    step = max(1, len(names) / rows)
+    chosen = [names[int(n * step)] for n in range(min(rows, len(names)))]
+    near = found[found["query"].isin(chosen)]["image"]
+    seen_as = classifiers[0].transform
+    return plot_neighbours(
+        found,
+        _pictures(asked, chosen, seen_as),
+        _pictures(photos, near, seen_as),
+        theme=theme,
+        figsize=figsize,
+    )
+
+
+def _pictures(photos: Images, names: Iterable[str], transform: Any) -> dict[str, Any]:
+    """Read what a network sees of some images, by name."""
+    wanted = set(names)
+    chosen = [photo for photo in photos if photo.name in wanted]
+    return {photo.name: prepare(Images((photo,)), transform)[1].pixels[0] for photo in chosen}
 
 
 def show_receptive_fields(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, TextIO
 
 import typer
 
 # isort: off
 # importing a file adds its commands, in the order in which help lists them
 from vizkit.cli import report_commands  # noqa: F401
+from vizkit.cli import predict_commands  # noqa: F401
 from vizkit.cli import look_commands  # noqa: F401
 from vizkit.cli import compare_commands  # noqa: F401
 from vizkit.cli import count_commands  # noqa: F401
@@ -37,10 +39,27 @@ def _options(
         typer.echo(context.get_help())
 
 
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001 - Python gives it
+    line: str | None = None,
+) -> None:
+    """Tell vizkit's own warnings as one line, others as Python does."""
+    if category.__module__ == "vizkit.errors":
+        text = f"vizkit: {message}\n"
+    else:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+    typer.echo(text, err=True, nl=False)
+
+
 def main() -> None:
     """Run the command line: exit code 2 and one clear line on bad input."""
     from vizkit.errors import VizkitError
 
+    warnings.showwarning = _warn
     try:
         app()
     except VizkitError as error:

@@ -1,4 +1,4 @@
-"""Look at photos through models: predictions, attributions, patches, fields."""
+"""Look at photos through models: attributions, patches, fields."""
 
 from __future__ import annotations
 
@@ -19,27 +19,6 @@ from vizkit.cli.parsing import (
     targets_of,
 )
 from vizkit.cli.printing import print_table, say_left_out, write_csv
-
-
-@app.command()
-def predict(
-    images: Annotated[list[Path], typer.Argument(help="Photos or folders.")],
-    models: ModelsArg = DEFAULT_MODEL,
-    k: Annotated[int, typer.Option("-k", help="Classes to list for each photo.")] = 5,
-    weights: WeightsOption = "default",
-    device: DeviceOption = "auto",
-    as_json: JsonOption = False,
-) -> None:
-    """Classify photos."""
-    import pandas as pd
-
-    from vizkit.prediction import predict as run
-
-    tables = [
-        run(model, images, k).assign(model=model.name)
-        for model in load_models(split(models), weights, device)
-    ]
-    print_table(pd.concat(tables, ignore_index=True), as_json, first="model")
 
 
 @app.command()

@@ -29,7 +29,20 @@ WeightsOption = Annotated[
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 
 
+TestSizeOption = Annotated[
+    bool,
+    typer.Option(
+        "--test-size", help="At the larger input at which timm tested, where there is one."
+    ),
+]
+
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON records instead of a table.")]
+
+
+PhotosArgument = Annotated[
+    list[str], typer.Argument(help="Photos or folders; - reads their names from standard input.")
+]
 
 
 DEFAULT_MODEL = "demo/vgg16_bn"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,29 @@ if TYPE_CHECKING:
     from vizkit.models import Classifier
 
 
-def load_models(names: list[str], weights: str, device: str) -> list[Classifier]:
+def load_models(
+    names: list[str], weights: str, device: str, test_size: bool = False
+) -> list[Classifier]:
     """Load models by their names; ``none`` for random weights."""
     from vizkit.models import load
 
     chosen = None if weights == "none" else weights
-    return [load(name, weights=chosen, device=device) for name in names]
+    return [load(name, weights=chosen, device=device, use_test_size=test_size) for name in names]
+
+
+def photos_of(names: list[str]) -> list[str | dict[str, str]]:
+    """Put the lines of standard input where a dash stands; they are the names of their photos."""
+    from vizkit.errors import InputError
+
+    found: list[str | dict[str, str]] = []
+    for name in names:
+        if name != "-":
+            found.append(name)
+        elif lines := [line for line in sys.stdin.read().splitlines() if line]:
+            found.append({line: line for line in lines})
+    if not found:
+        raise InputError("no photos: standard input is empty")
+    return found
 
 
 def split(text: str) -> list[str]:

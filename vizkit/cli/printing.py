@@ -14,11 +14,14 @@ from vizkit.cli.parsing import require_folders
 if TYPE_CHECKING:
     import pandas as pd
 
+TABLES = (".csv", ".json", ".parquet")
+
 
 def say_left_out(reasons: Iterable[tuple[str, str]]) -> None:
     """Name the files that could not be read, and why."""
     for file, reason in reasons:
-        typer.echo(f"left out {file}: {reason}", err=True)
+        # most reasons begin with the file's name
+        typer.echo(f"left out {file}: {reason.removeprefix(f'{file}: ')}", err=True)
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> Path:
@@ -31,16 +34,43 @@ def write_csv(frame: pd.DataFrame, path: Path) -> Path:
     return path
 
 
+def require_table(file: Path | None) -> None:
+    """Refuse a kind of table that cannot be written, before the work begins."""
+    from vizkit.errors import unknown
+
+    if file is not None and file.suffix.lower() not in TABLES:
+        raise unknown("kind of table", file.suffix or file.name, TABLES)
+    require_folders(file)
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> Path:
+    """Write a table in one step, as its name ends: .csv, .json or .parquet."""
+    from vizkit.files import replacing
+
+    with replacing(path) as partial:
+        if path.suffix.lower() == ".csv":
+            frame.to_csv(partial, index=False)
+        elif path.suffix.lower() == ".json":
+            partial.write_text(_records(frame) + "\n", encoding="utf-8")
+        else:
+            frame.to_parquet(partial, index=False)
+    return path
+
+
 def print_table(frame: pd.DataFrame, as_json: bool, first: str | None = None) -> None:
     """Print a table, or JSON records; ``first`` names the column to begin with."""
     if first:
         frame = frame[[first, *frame.columns.drop(first)]]
     if as_json:
-        # pandas' own writer rounds
-        records = frame.astype(object).where(frame.notna(), None).to_dict("records")
-        typer.echo(json.dumps(records, indent=1, default=lambda value: value.item()))
+        typer.echo(_records(frame))
     else:
         typer.echo(frame.to_string(index=False, na_rep="–", float_format=_number))
+
+
+def _records(frame: pd.DataFrame) -> str:
+    # pandas' own writer rounds
+    records = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return json.dumps(records, indent=1, default=lambda value: value.item())
 
 
 def _number(value: float) -> str:

@@ -33,3 +33,22 @@ def one_spelling(classes: Sequence[str]) -> tuple[str, ...]:
     theirs = [name.partition(",")[0] for name in classes]
     synsets = [info.index_to_description(i).partition(",")[0] for i in range(len(classes))]
     return imagenet_classes() if theirs == synsets else tuple(classes)
+
+
+def synsets_of(classes: Sequence[str]) -> tuple[str, ...]:
+    """Find the WordNet synsets of ImageNet's classes.
+
+    Parameters
+    ----------
+    classes : sequence of str
+        Names of outputs: ImageNet's 1000, or some of them.
+
+    Returns
+    -------
+    tuple of str
+        Such as ``"n01440764"``; empty for a name that is not ImageNet's.
+    """
+    from timm.data import ImageNetInfo
+
+    known = dict(zip(imagenet_classes(), ImageNetInfo().label_names(), strict=True))
+    return tuple(known.get(name, "") for name in classes)

@@ -11,6 +11,7 @@ from vizkit.plots.distributions import plot_distributions
 from vizkit.plots.fields import plot_receptive_fields
 from vizkit.plots.gallery import plot_gallery
 from vizkit.plots.maps import plot_feature_maps
+from vizkit.plots.neighbours import plot_neighbours
 from vizkit.plots.patches import plot_patches
 from vizkit.plots.probe import plot_probe
 from vizkit.plots.scores import plot_faithfulness
@@ -32,6 +33,7 @@ __all__ = [
     "plot_faithfulness",
     "plot_feature_maps",
     "plot_gallery",
+    "plot_neighbours",
     "plot_patches",
     "plot_predictions",
     "plot_probe",
