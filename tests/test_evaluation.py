@@ -95,7 +95,7 @@ def test_folders_named_by_synset(tmp_path):
 
 
 def test_imagenet_classes_that_differ_in_case_only_stay_apart():
-    from vizkit.evaluation import folder_indices
+    from vizkit.labels import folder_indices
     from vizkit.models import imagenet_classes
 
     classifier = vizkit.wrap(Colours(), classes=imagenet_classes())

@@ -16,9 +16,9 @@ from tqdm.auto import tqdm
 from vizkit.attribution import METHODS, attribute, faithfulness
 from vizkit.boxes import boxes_of
 from vizkit.errors import ConvergenceWarning, InputError, whole
-from vizkit.evaluation import folder_indices, labelled
 from vizkit.files import replacing
 from vizkit.images import as_images, readable
+from vizkit.labels import folder_indices, labelled
 from vizkit.models import Classifier
 
 _BATCH = 4

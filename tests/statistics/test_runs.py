@@ -96,7 +96,7 @@ def stopped(batches, *args, **kwargs):
 
 def shared(folder, out):
     """One of several processes: whole, few batches, nothing readable, stopped and gone on with."""
-    from vizkit.statistics.distributed import place, process_group
+    from vizkit.distributed import place, process_group
 
     torch.set_num_threads(1)
     with process_group():

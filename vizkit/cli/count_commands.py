@@ -47,9 +47,9 @@ def stats(
     Several processes or machines share a folder with
     torchrun --nproc-per-node N -m vizkit stats FOLDER ...
     """
+    from vizkit.distributed import place, process_group
     from vizkit.plots import plot_statistics
     from vizkit.statistics import describe
-    from vizkit.statistics.distributed import place, process_group
 
     require_folders(picture)
     require_picture(picture)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,10 +18,11 @@ from vizkit.attribution.run import join
 from vizkit.comparing.tallies import MapTally, PredictionTally
 from vizkit.comparing.together import opened, opened_on
 from vizkit.errors import InputError, unknown, whole
-from vizkit.evaluation import folder_indices
-from vizkit.forward import BATCH_SIZE, recorded
+from vizkit.forward import BATCH_SIZE
 from vizkit.images import Images, Transform, as_images
+from vizkit.labels import folder_indices
 from vizkit.models import Classifier, as_classifiers
+from vizkit.outcomes import logits_of
 from vizkit.provenance import transform_words
 from vizkit.results import Attributions, Tap
 from vizkit.results.disagreement import Disagreement
@@ -181,19 +182,13 @@ def _add(batch: Batch, said: PredictionTally, maps: MapTally, asked: Sequence[Ex
     if not batch.positions:
         return
     if not asked:
-        said.add(batch.positions, [*_logits(said.classifiers, batch.inputs)])
+        said.add(batch.positions, logits_of(said.classifiers, batch.inputs))
         return
     seen = [batch.seen(n, each, said.images) for n, each in enumerate(said.classifiers)]
     with opened_on(asked, batch.inputs, seen) as passes:
         targets = said.add(batch.positions, [each.logits for each in passes])
         found = [each.explain(own) for each, own in zip(passes, targets, strict=True)]
     maps.add(found)
-
-
-def _logits(classifiers: Sequence[Classifier], inputs: Sequence[Tensor]) -> Iterator[Tensor]:
-    for classifier, own in zip(classifiers, inputs, strict=True):
-        with recorded(classifier.module, (), own) as (_, logits):
-            yield logits
 
 
 def _several(models: Any) -> list[Classifier]:

@@ -17,10 +17,10 @@ from vizkit.comparing.classes import SharedClasses, shared_classes
 from vizkit.errors import InputError
 from vizkit.images import Images
 from vizkit.models import Classifier
+from vizkit.outcomes import checked, outcomes, prediction_table
 from vizkit.results import Attributions
 
 _MEASURES = ("spearman", "ssim", "iou")
-_NUMBERS = ("index", "right", "probability", "own", "brier", "nll")
 
 
 def divergence(probabilities: Tensor) -> Tensor:
@@ -93,20 +93,12 @@ class PredictionTally:
         InputError
             If logits are not finite, or the networks share fewer than two classes.
         """
-        outputs = [each.detach().cpu().double() for each in logits]
-        for classifier, each in zip(self.classifiers, outputs, strict=True):
-            if not each.isfinite().all():
-                raise InputError(f"{classifier.name} gives NaN or infinity")
-        self._shared = self._shared or _shared_by(self.classifiers, outputs)
         own = None if self.own is None else [each[list(positions)] for each in self.own]
-        for classifier, each, index in zip(self.classifiers, outputs, own or (), strict=False):
-            if index.max() >= each.shape[1]:
-                name, count = classifier.class_name(int(index.max())), each.shape[1]
-                raise InputError(f"{classifier.name} has {count} outputs, and none for {name!r}")
+        known: Sequence[Tensor | None] = own or [None] * len(self.classifiers)
+        outputs = [*map(checked, self.classifiers, logits, known)]
+        self._shared = self._shared or _shared_by(self.classifiers, outputs)
         self.positions += positions
-        self._numbers.append(np.stack([
-            _numbers_of(each, None if own is None else own[n]) for n, each in enumerate(outputs)
-        ]))  # fmt: skip
+        self._numbers.append(np.stack([*map(outcomes, outputs, known)]))
         shares = self._shared.probabilities(outputs)
         self._divergence.append(divergence(shares).numpy())
         best = shares.mean(dim=0).argmax(dim=1)
@@ -119,24 +111,8 @@ class PredictionTally:
     def predictions(self) -> pd.DataFrame:
         """Make the table with one row per model and image; see `Disagreement`."""
         names = [self.images.photos[position].name for position in self.positions]
-        labels = [None] * len(names) if self.own is None else self._explained
-        tables = []
-        for classifier, rows in zip(self.classifiers, self._joined(), strict=True):
-            numbers = dict(zip(_NUMBERS, rows, strict=True))
-            index = numbers["index"].astype(int)
-            right = None if self.own is None else numbers["right"].astype(bool)
-            columns = {
-                "model": classifier.name,
-                "image": names,
-                "label": pd.Series(labels, dtype=object),
-                "class": [classifier.class_name(n) for n in index],
-                "index": index,
-                "probability": numbers["probability"],
-                "right": pd.Series([None] * len(names), dtype=object) if right is None else right,
-                **{name: numbers[name] for name in ("own", "brier", "nll")},
-            }
-            tables.append(pd.DataFrame(columns))
-        return pd.concat(tables, ignore_index=True)
+        labels = None if self.own is None else self._explained
+        return prediction_table(self.classifiers, names, labels, self._joined())
 
     def ranking(self) -> pd.DataFrame:
         """Make the table with one row per image, in the order given, without maps."""
@@ -162,7 +138,7 @@ class PredictionTally:
         """Count the classes that are predicted for each image, by name."""
         said = [
             # a class that is right is the same, whatever a network calls it
-            ["" if right == 1 else each.class_name(int(n)) for n, right in rows.T]
+            ["" if rank == 1 else each.class_name(int(n)) for n, rank in rows.T]
             for each, rows in zip(self.classifiers, self._joined()[:, :2], strict=True)
         ]
         return [len(set(names)) for names in zip(*said, strict=True)]
@@ -262,20 +238,6 @@ def _shared_by(classifiers: Sequence[Classifier], outputs: Sequence[Tensor]) -> 
             "the same names of classes in load or wrap"
         )
     return shared
-
-
-def _numbers_of(logits: Tensor, own: Tensor | None) -> np.ndarray:
-    """Compute what is kept of each image of one network: (numbers, N), as in `_NUMBERS`."""
-    logarithms = logits.log_softmax(dim=1)
-    shares = logarithms.exp()
-    best, index = shares.max(dim=1)
-    known = torch.full((4, len(logits)), math.nan, dtype=torch.float64)
-    if own is not None:
-        nll = -logarithms.gather(1, own[:, None])[:, 0]
-        # (p - 1)^2 for the own class, p^2 for the others
-        brier = shares.square().sum(dim=1) + 1 - 2 * (-nll).exp()
-        known = torch.stack([(index == own).double(), (-nll).exp(), brier.clamp(min=0), nll])
-    return torch.cat([index.double()[None], known[:1], best[None], known[1:]]).numpy()
 
 
 def _by_stride(found: Attributions) -> Attributions:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from vizkit.plots import series, style
 from vizkit.plots.disagreement import seen_words
 from vizkit.plots.style import Picture, Theme
-from vizkit.results.disagreement import ECE_BINS, Disagreement
+from vizkit.results.judged import ECE_BINS, Judged
 
 # more panels do not fit beside each other
 _COLUMNS = 5
@@ -19,7 +19,7 @@ _NUMBERED = 12
 
 
 def plot_calibration(
-    disagreement: Disagreement,
+    disagreement: Judged,
     *,
     bins: int = 10,
     theme: str = "light",
@@ -29,8 +29,8 @@ def plot_calibration(
 
     Parameters
     ----------
-    disagreement : Disagreement
-        From `vizkit.disagreement`, of images in class folders.
+    disagreement : Disagreement or Evaluation
+        From `vizkit.disagreement` or `vizkit.evaluation.evaluated`, of images in class folders.
     bins : int
         Intervals of confidence, of equal width from 0 to 1.
     theme : "light" or "dark"
@@ -100,7 +100,7 @@ def _reliability(axes: Axes, rows: pd.DataFrame, colour: str, look: Theme) -> No
     axes.set_box_aspect(1)
 
 
-def _calibration_words(found: Disagreement) -> str:
+def _calibration_words(found: Judged) -> str:
     words = [
         f"{found.images} images. Points: images in a bin of probability, the larger the more "
         "images, with 95 % intervals; "

@@ -14,7 +14,7 @@ from vizkit.errors import InputError, unknown
 from vizkit.plots import series, style
 from vizkit.plots.disagreement import seen_words
 from vizkit.plots.style import Picture, Theme
-from vizkit.results.disagreement import Disagreement
+from vizkit.results.judged import Judged
 
 # with more classes, only the most frequent confusions are drawn
 _CLASSES = 20
@@ -27,7 +27,7 @@ _Size = tuple[float, float] | None
 
 
 def plot_confusion(
-    disagreement: Disagreement,
+    disagreement: Judged,
     *,
     models: Sequence[str] | None = None,
     theme: str = "light",
@@ -37,8 +37,8 @@ def plot_confusion(
 
     Parameters
     ----------
-    disagreement : Disagreement
-        From `vizkit.disagreement`, of images in class folders.
+    disagreement : Disagreement or Evaluation
+        From `vizkit.disagreement` or `vizkit.evaluation.evaluated`, of images in class folders.
     models : sequence of str, optional
         Which, in this order; by default all, twins next to each other.
     theme : "light" or "dark"
@@ -85,7 +85,7 @@ def _matrices(
     table: pd.DataFrame,
     models: Sequence[str],
     sides: _Sides,
-    found: Disagreement,
+    found: Judged,
     look: Theme,
     figsize: _Size,
 ) -> Picture:
@@ -118,7 +118,7 @@ def _of_one_class(
     table: pd.DataFrame,
     models: Sequence[str],
     sides: _Sides,
-    found: Disagreement,
+    found: Judged,
     look: Theme,
     figsize: _Size,
 ) -> Picture:
@@ -163,7 +163,7 @@ def _cells(
 
 
 def _bars(
-    table: pd.DataFrame, models: Sequence[str], found: Disagreement, look: Theme, figsize: _Size
+    table: pd.DataFrame, models: Sequence[str], found: Judged, look: Theme, figsize: _Size
 ) -> Picture:
     """List the confusions that are most frequent over all models, a bar for each model."""
     wrong = table[table["label"] != table["class"]]
@@ -196,7 +196,7 @@ def _short(name: str) -> str:
     return style.shortened(name, 20)
 
 
-def _confusion_words(found: Disagreement, pairs: int | None = None) -> str:
+def _confusion_words(found: Judged, pairs: int | None = None) -> str:
     words = [f"{found.images} images."]
     if pairs is None:
         words.append(

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
 from vizkit.plots import series, style
 from vizkit.plots.style import Picture, Theme
 from vizkit.results.disagreement import Disagreement
+from vizkit.results.judged import Judged
 
 # with more pairs, kinds of pairs are drawn in their stead
 _PAIRS = 3
@@ -268,12 +269,12 @@ def _words(found: Disagreement) -> str:
     return " ".join([*words, *seen_words(found)]).replace("$", r"\$")
 
 
-def seen_words(found: Disagreement) -> list[str]:
+def seen_words(found: Judged) -> list[str]:
     """Say what the networks were given: their transforms, and files left out.
 
     Parameters
     ----------
-    found : Disagreement
+    found : Judged
         What is drawn.
 
     Returns

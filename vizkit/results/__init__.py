@@ -4,7 +4,10 @@ from vizkit.results.attributions import Attributions
 from vizkit.results.axis import Axis, align
 from vizkit.results.comparison import Compared, Comparison
 from vizkit.results.disagreement import Disagreement
+from vizkit.results.embeddings import Embeddings
+from vizkit.results.evaluation import Evaluation
 from vizkit.results.fields import ReceptiveFields
+from vizkit.results.judged import Judged
 from vizkit.results.maps import FeatureMaps
 from vizkit.results.patches import Patches
 from vizkit.results.probe import LinearProbe
@@ -18,7 +21,10 @@ __all__ = [
     "Compared",
     "Comparison",
     "Disagreement",
+    "Embeddings",
+    "Evaluation",
     "FeatureMaps",
+    "Judged",
     "LinearProbe",
     "Patches",
     "ReceptiveFields",

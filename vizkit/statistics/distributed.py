@@ -1,42 +1,14 @@
-"""Several processes or machines share a folder, and end with the same sums."""
+"""Several processes that share a folder end with the same sums."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
 
+from vizkit.distributed import place
 from vizkit.statistics.registry import Accumulator
-
-
-def place() -> tuple[int, int]:
-    """Return the number of this process and how many there are: (0, 1) for a single one."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1
-
-
-@contextmanager
-def process_group() -> Iterator[None]:
-    """Join the processes that ``torchrun`` started; nothing happens in a single process.
-
-    GPUs talk through NCCL and each process gets its own; otherwise Gloo is used.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
-        yield
-        return
-    on_gpu = torch.cuda.is_available()
-    if on_gpu:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    # networks may have been put on the CPU all the same
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
 
 
 def reduce(accumulators: Sequence[Accumulator]) -> None:
@@ -63,19 +35,3 @@ def reduce(accumulators: Sequence[Accumulator]) -> None:
                 other = type(accumulator)(accumulator.site)
                 other.restore(part)
                 accumulator.merge(other)
-
-
-def gather(failed: dict[str, str]) -> dict[str, str]:
-    """Collect the files that could not be read from all processes."""
-    _, world = place()
-    if world == 1:
-        return failed
-    parts: list[dict[str, str]] = [{} for _ in range(world)]
-    dist.all_gather_object(parts, failed)
-    return {file: reason for part in parts for file, reason in part.items()}
-
-
-def agree() -> None:
-    """Wait until all processes are here."""
-    if place()[1] > 1:
-        dist.barrier()

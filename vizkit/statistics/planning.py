@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vizkit.errors import InputError, unknown
-from vizkit.evaluation import folder_indices
 from vizkit.images import Images
+from vizkit.labels import folder_indices
 from vizkit.models import Classifier
 from vizkit.results import Tap
 from vizkit.statistics.registry import ACCUMULATORS, DEFAULT, STATISTICS, Accumulator, Site

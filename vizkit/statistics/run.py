@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
+from vizkit.distributed import agree, gather, place
 from vizkit.errors import InputError, NotFiniteWarning, whole
-from vizkit.files import make_folder
 from vizkit.forward import BATCH_SIZE, consumed, ran, recorded
 from vizkit.images import Images, as_images, printable
 from vizkit.models import Classifier, as_classifiers
@@ -31,12 +30,13 @@ from vizkit.provenance import (
 )
 from vizkit.results import StageStatistics, Tap
 from vizkit.stages import find_stages
-from vizkit.statistics import distributed
+from vizkit.statistics.distributed import reduce
 from vizkit.statistics.frames import bin_frame, channel_frame, tap_frame
 from vizkit.statistics.planning import Plan, planned
 from vizkit.statistics.registry import ACCUMULATORS, STATISTICS, Accumulator
 from vizkit.statistics.sample import PLACES, Sample
-from vizkit.statistics.storing import check_processes, load_state, save_state, write_tables
+from vizkit.statistics.storing import write_tables
+from vizkit.storing import check_processes, load_state, run_folder, save_state, state_file
 from vizkit.streaming import Batch, stream
 
 # seconds of work that a stopped run may lose; more where storing itself takes long
@@ -103,7 +103,7 @@ def describe(
     # sums made in the user's inference mode could not be added to
     with torch.inference_mode(mode=False):
         run = prepared(models, images, statistics, at, places=places, batch_size=batch_size)
-        folder = _folder(out, resume)
+        folder = run_folder(out, resume)
         if folder is not None:
             run.keep_in(folder, resume)
         run.go(workers)
@@ -149,18 +149,6 @@ def prepared(
     return Run(classifiers, photos, plan, places and int(places), int(batch_size))
 
 
-def _folder(out: str | Path | None, resume: bool) -> Path | None:
-    if out is None:
-        if resume:
-            raise InputError("resume needs the folder of the run: out=…")
-        return None
-    folder = Path(out).expanduser()
-    make_folder(folder)
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"cannot write into {folder}")
-    return folder
-
-
 @dataclass
 class Run:
     """Sums of all networks while images go by.
@@ -188,7 +176,7 @@ class Run:
     took: float = 0.0
 
     def __post_init__(self) -> None:
-        self.rank, self.world = distributed.place()
+        self.rank, self.world = place()
         total = -(-len(self.images) // self.batch_size)
         # every process takes each world-th batch
         self.batches = range(self.rank, total, self.world)
@@ -196,7 +184,7 @@ class Run:
     def keep_in(self, folder: Path, resume: bool) -> None:
         """Store the sums in a folder from now on; go on from those that are there."""
         self.facts = self._facts()
-        self.state = folder / f".state-{self.rank}-of-{self.world}.safetensors"
+        self.state = state_file(folder, self.rank, self.world)
         if resume:
             check_processes(folder, self.world)
         if resume and self.state.exists():
@@ -242,9 +230,9 @@ class Run:
 
     def result(self) -> StageStatistics:
         """Join the sums of all processes and compute the statistics."""
-        distributed.reduce([accumulator for _, accumulator in self._named()])
-        failed = distributed.gather(self.failed)
-        total = distributed.gather({str(self.rank): str(self.counted)})
+        reduce([accumulator for _, accumulator in self._named()])
+        failed = gather(self.failed)
+        total = gather({str(self.rank): str(self.counted)})
         counted = sum(int(each) for each in total.values()) if self.world > 1 else self.counted
         if not counted:
             reasons = list(failed.values())[:3]
@@ -277,7 +265,7 @@ class Run:
                 "units": found.units,
             }
             write_manifest(folder, "vizkit stats", options, self.classifiers, self.images, files)
-        distributed.agree()
+        agree()
         if self.state:
             self.state.unlink(missing_ok=True)
 
