@@ -95,6 +95,19 @@ def test_values_that_are_not_finite_are_refused():
         norm_of([np.array([0.0, np.nan])])
 
 
+def test_no_format_moves_what_the_next_one_shows(maps, tmp_path):
+    kinds = {"pdf": {}, "svg": {}, "png": {"dpi": 200}}
+    first, second = (plot_feature_maps(maps) for _ in range(2))
+    for kind, options in kinds.items():
+        first.save(tmp_path / f"first.{kind}", **options)
+    second._repr_png_()
+    for kind, options in reversed(kinds.items()):
+        second.save(tmp_path / f"second.{kind}", **options)
+    for kind in kinds:
+        a, b = (tmp_path / f"{name}.{kind}" for name in ("first", "second"))
+        assert a.read_bytes() == b.read_bytes(), kind
+
+
 def test_a_picture_is_the_same_bytes_each_time(maps, tmp_path):
     for kind in ("png", "pdf", "svg"):
         first = plot_feature_maps(maps).save(tmp_path / f"a.{kind}").read_bytes()

@@ -75,6 +75,7 @@ class Picture(Figure):
     table: pd.DataFrame
 
     def _repr_png_(self) -> bytes:
+        self._arrange()
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", metadata={"Software": None})
         return buffer.getvalue()
@@ -102,6 +103,7 @@ class Picture(Figure):
         if not target.parent.is_dir():
             raise InputError(f"no such folder: {target.parent}")
         partial = target.with_name(f".{target.name}.partial")
+        self._arrange()
         try:
             with mpl.rc_context({"svg.hashsalt": "vizkit", "svg.fonttype": "none"}):
                 self.savefig(partial, format=kind, **{"metadata": stamps[kind], **options})
@@ -113,6 +115,12 @@ class Picture(Figure):
     def to_frame(self) -> pd.DataFrame:
         """Return the numbers behind the picture."""
         return self.table
+
+    def _arrange(self) -> None:
+        """Place everything as on a screen first, so that no format moves what the next one shows."""
+        engine = self.get_layout_engine()
+        if isinstance(engine, _Layout) and not engine.arranged:
+            self.draw_without_rendering()  # type: ignore[no-untyped-call]
 
 
 def theme_of(theme: str) -> Theme:
@@ -164,14 +172,14 @@ class _Layout(ConstrainedLayoutEngine):
     time.
     """
 
-    _arranged: tuple[object, ...] = ()
+    arranged: tuple[object, ...] = ()
 
     def execute(self, fig: Any) -> Any:
         """Place the axes."""
         now = (*fig.get_size_inches(), *(len(each.get_children()) for each in (fig, *fig.axes)))
-        if now == self._arranged:
+        if now == self.arranged:
             return None
-        self._arranged = now
+        self.arranged = now
         done = super().execute(fig)
         for axes in fig.axes:
             place = axes.get_position(original=True)
