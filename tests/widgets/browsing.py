@@ -118,13 +118,16 @@ def until(page, expression, seconds=30):
         page.wait_for_timeout(50)
 
 
+def places(root):
+    """Fresh folders for everything that Jupyter keeps, as environment variables."""
+    names = ("config", "data", "runtime")
+    found = {f"JUPYTER_{name.upper()}_DIR": str(root / name) for name in names}
+    found |= {"JUPYTERLAB_SETTINGS_DIR": str(root / "settings"), "HOME": str(root)}
+    found |= {"JUPYTERLAB_WORKSPACES_DIR": str(root / "workspaces")}
+    return found | {"IPYTHONDIR": str(root / "ipython"), "OMP_NUM_THREADS": "1"}
+
+
 def serve(root, folders):
-    places = {
-        f"JUPYTER_{name.upper()}_DIR": str(folders[name]) for name in ("config", "data", "runtime")
-    }
-    places |= {"JUPYTERLAB_SETTINGS_DIR": str(folders["settings"])}
-    places |= {"JUPYTERLAB_WORKSPACES_DIR": str(root / "workspaces"), "HOME": str(root)}
-    places |= {"IPYTHONDIR": str(root / "ipython"), "OMP_NUM_THREADS": "1"}
     options = [
         "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0",
         f"--IdentityProvider.token={secrets.token_hex(16)}",
@@ -134,7 +137,7 @@ def serve(root, folders):
     with log.open("w") as out:
         command = [sys.executable, "-m", "jupyterlab", *options]
         process = subprocess.Popen(
-            command, cwd=root, env=os.environ | places, stdout=out, stderr=subprocess.STDOUT
+            command, cwd=root, env=os.environ | places(root), stdout=out, stderr=subprocess.STDOUT
         )
     return process, log
 

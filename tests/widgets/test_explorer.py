@@ -4,7 +4,6 @@ import base64
 import json
 import threading
 import time
-from datetime import UTC, datetime
 
 import ipywidgets.embed
 import pytest
@@ -15,6 +14,8 @@ import vizkit
 from vizkit.attribution import METHODS
 from vizkit.widgets import Explorer, explore
 from vizkit.widgets.album import Album
+
+PIECE = 1 << 15
 
 
 @pytest.fixture
@@ -157,24 +158,39 @@ def test_photos_can_be_added(explorer, tmp_path, photo):
     assert names == ["chelsea", "coffee", "two.png", "one.png"]
 
 
-def upload(name, content):
-    kind = {
-        "name": name,
-        "type": "image/png",
-        "size": len(content),
-        "last_modified": datetime.now(UTC),
-    }
-    return ({**kind, "content": memoryview(content)},)
+def upload(explorer, name, content):
+    """Send a file as the browser does."""
+    last = len(content) - 1
+    for start in range(0, len(content), PIECE):
+        message = {"number": name, "name": name, "size": len(content), "start": start}
+        piece = memoryview(content[start : start + PIECE])
+        explorer.controls.upload._handle_custom_msg(message, [piece])
+        if start + PIECE <= last:
+            assert "receiving" in explorer.canvas.busy
+    explorer.wait(60)
 
 
 def test_photos_can_be_uploaded(explorer, photo, tmp_path):
     photo.rotate(90).save(tmp_path / "x.png")
-    file = upload("<i>mine</i>.png", (tmp_path / "x.png").read_bytes())
-    put(explorer, "upload", file)
+    upload(explorer, "<i>mine</i>.png", (tmp_path / "x.png").read_bytes())
     assert explorer.canvas.scene["image"] == "i>.png", "a path's last part"
-    assert explorer.controls.upload.value == ()
-    put(explorer, "upload", upload("bad.png", b"no image at all"))
+    assert explorer.canvas.busy == ""
+    assert explorer.controls.progress.layout.visibility == "hidden"
+    upload(explorer, "bad.png", b"no image at all")
     assert "bad.png: not an image" in explorer.canvas.message
+    assert explorer.canvas.busy == ""
+
+
+def test_an_upload_can_be_stopped(explorer):
+    message = {"number": "1", "name": "x.png", "size": 100, "start": 0}
+    explorer.controls.upload._handle_custom_msg(message, [b"12345"])
+    assert explorer.canvas.busy == "receiving x.png"
+    assert explorer.controls.progress.value == 0.05
+    explorer.controls.cancel.click()
+    assert "Cancelled" in explorer.canvas.message
+    assert explorer.canvas.busy == ""
+    explorer.controls.upload._handle_custom_msg(message | {"start": 5}, [b"67890"])
+    assert explorer.canvas.busy == "", "what comes late is not taken"
 
 
 def test_slow_work_is_cancelled_and_the_networks_are_as_they_were(explorer, models, unchanged):

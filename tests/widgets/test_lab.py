@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from browsing import LIMITED, MODELS, ask, pixels, until
 from matplotlib import colormaps
+from PIL import Image
 
 import vizkit
 
@@ -64,9 +65,12 @@ def enlarged(page, stage):
 
 def assert_map(page, n, model, photo, stage):
     """Compare the picture of a model with its strongest channel."""
+    assert_map_in(pixels(page.locator(".vk-map").nth(n)), model, photo, stage)
+
+
+def assert_map_in(picture, model, photo, stage):
     maps = vizkit.capture(model, photo)[stage][0].double().numpy()
     values = maps[np.square(maps).sum(axis=(1, 2)).argmax()]
-    picture = pixels(page.locator(".vk-map").nth(n))
     rows, columns = ((np.arange(k) + 0.5) / k for k in values.shape)
     ys, xs = (
         (at * size).astype(int) for at, size in zip((rows, columns), picture.shape, strict=False)
@@ -97,7 +101,7 @@ def test_photo_model_and_layers_by_mouse(page, models):
     until(page, "len(ex.look.maps) == 3")
     choose(page, "Read at", "layers, convolutions")
     until(page, "'conv3_2' in ex.canvas.scene['places']")
-    page.locator(".vk-head", has_text="conv3_2").wait_for()
+    page.locator(".vk-strip .vk-head", has_text="conv3_2").wait_for()
     choose(page, "Read at", "stages")
     until(page, "ex.canvas.scene['places'][0] == 'stride 1'")
 
@@ -120,7 +124,22 @@ def test_class_and_method(page, models):
             assert shown == "zero everywhere"
         else:
             assert float(shown.split(" to ")[1]) == pytest.approx(values.max().item(), rel=0.01)
-    press(page, "m")
+    choose(page, "Show", "maps")
+
+
+def test_all_stages_beside_each_other(page, models):
+    """The strongest channel of every stage, by itself, in cells as capture has it."""
+    choose(page, "Show", "comparison")
+    choose(page, "In each cell", "channel")
+    choose(page, "Colours", "panel")
+    field(page, "Rank by energy").fill("1")
+    page.wait_for_timeout(200)
+    frames = page.locator(".vk-table .vk-cell .vk-frame")
+    coffee = vizkit.samples()["coffee"]
+    for which, model, stage in [(4, models[0], "stride16"), (15, models[2], "stride16")]:
+        assert_map_in(pixels(frames.nth(which)), model, coffee, stage)
+    press(page, "End", "ArrowUp", "Enter")
+    until(page, "ex.canvas.view == 'maps' and ex.canvas.place == 5 and ex.canvas.row == 0")
 
 
 def test_what_is_wrong_is_said_in_the_widget(page):
@@ -145,13 +164,68 @@ def test_paths_and_uploads(page, tmp_path, models):
     until(page, "ex.canvas.scene['image'] == '<b>rocket.png'")
     turned = rocket.rotate(180)
     turned.save(tmp_path / "turned.png")
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Upload a photo").click()
-    chooser.value.set_files(tmp_path / "turned.png")
+    chosen(page, tmp_path / "turned.png")
     until(page, "ex.canvas.scene['image'] == 'turned.png'")
     enlarged(page, "stride 32")
     assert_map(page, 0, models[0], turned, "stride32")
     assert page.locator("option b").count() == 0
+
+
+def chosen(page, path):
+    """Choose a file by the button, which opens the browser's own window."""
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Upload a photo").click()
+    chooser.value.set_files(path)
+
+
+def test_a_photo_larger_than_the_servers_messages(page, tmp_path, models):
+    noise = np.random.default_rng(0).integers(0, 256, (2300, 2300, 3), dtype=np.uint8)
+    noise[::2] = 0
+    path = tmp_path / "large.png"
+    Image.fromarray(noise).save(path, compress_level=0)
+    assert path.stat().st_size > 15e6
+    page.evaluate(WATCHED)
+    chosen(page, path)
+    until(page, "ex.canvas.scene['image'] == 'large.png'")
+    enlarged(page, "stride 8")
+    assert_map(page, 0, models[0], Image.open(path), "stride8")
+    seen = page.evaluate("window.told")
+    assert any(text.startswith("Uploading: ") for text in seen), "progress is shown"
+    assert ask(page, "ex.canvas.busy") == ""
+
+
+def test_a_photo_that_is_too_large_is_refused_in_words(page, tmp_path):
+    path = tmp_path / "huge.png"
+    with path.open("wb") as file:
+        file.truncate(101 << 20)
+    chosen(page, path)
+    page.locator(".vk-message", has_text="huge.png: 106 MB are too many to upload").wait_for()
+    assert ask(page, "ex.canvas.scene['image']") == "large.png"
+    choose(page, "Photo", "coffee")
+    until(page, "ex.canvas.message == '' and not ex._work.busy")
+
+
+def test_top_patches_by_keyboard_follow_the_channel_without_python(page, models):
+    page.get_by_role("button", name="Find top patches").focus()
+    page.keyboard.press("Enter")
+    until(page, "ex.canvas.patches and not ex._work.busy")
+    sent = ask(page, "len(ex.canvas.patches_data)")
+    choose(page, "Stage", "stride 4")
+    field(page, "Rank by energy").fill("1")
+    names = page.locator(".vk-panel").first.locator(".vk-patch-name")
+    for rank in range(2):
+        press(page, *["ArrowDown"] * rank)
+        page.wait_for_timeout(150)
+        words = page.locator(".vk-facts").first.text_content()
+        channel = int(words.removeprefix("channel ").split(",")[0])
+        assert f"channel {channel} of demo/vgg11" in page.locator(
+            ".vk-patch canvas"
+        ).first.get_attribute("aria-label")
+        photos = ask(page, "ex.canvas.patches['photos']")
+        assert set(names.all_text_contents()) <= set(photos)
+    assert ask(page, "len(ex.canvas.patches_data)") == sent
+    assert pixels(page.locator(".vk-patch canvas").first).std() > 2
+    press(page, "ArrowUp")
 
 
 def test_slow_work_can_be_stopped(page):
@@ -205,7 +279,7 @@ def test_keys_in_the_picture_are_the_pictures_own(page):
     press(page, "Home", "ArrowRight", "ArrowDown", "m", "s", "Enter")
     until(page, "ex.canvas.place == 1 and ex.canvas.rank == 1 and ex.canvas.tiles == 1")
     assert ask(page, "[ex.canvas.view, ex.canvas.scale]") == ["attributions", "stage"]
-    press(page, "m", "Enter")
+    press(page, "m", "m", "Enter")
     press(page, "Shift+ArrowRight")
     until(page, "ex.canvas.pixel == [33.5 / 64, 32.5 / 64]")
     state = """() => {
@@ -219,7 +293,7 @@ def test_keys_in_the_picture_are_the_pictures_own(page):
 
 def test_python_moves_the_picture_too(page):
     ask(page, "setattr(ex.canvas, 'place', 5) or setattr(ex.canvas, 'view', 'maps')")
-    page.locator(".vk-head.vk-chosen", has_text="stride 32").wait_for()
+    page.locator(".vk-strip .vk-head.vk-chosen", has_text="stride 32").wait_for()
     assert field(page, "Show").input_value() == "maps"
 
 
@@ -283,9 +357,17 @@ def test_a_saved_notebook_shows_the_picture_without_running(opened, lab, browser
     for n, model in enumerate(models):
         assert_map(other, n, model, vizkit.samples()["chelsea"], "stride8")
     press(other, "ArrowRight")
-    other.locator(".vk-head.vk-chosen", has_text="stride 16").wait_for()
+    other.locator(".vk-strip .vk-head.vk-chosen", has_text="stride 16").wait_for()
     assert seen.errors == []
     other.context.close()
 
 
+# what the upload's own status says, from now on
+WATCHED = """() => {
+  const button = [...document.querySelectorAll("button")].find((b) => /Upload/.test(b.textContent));
+  const status = button.parentNode.querySelector("[role=status]");
+  window.told = [];
+  const note = () => window.told.push(status.textContent.trim());
+  new MutationObserver(note).observe(status, { childList: true });
+}"""
 SAVE = "() => window.jupyterapp.commands.execute('docmanager:save')"

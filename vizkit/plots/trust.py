@@ -169,8 +169,9 @@ def plot_agreement(
         matrix[place[a], place[b]] = matrix[place[b], place[a]] = value
     names = _short_names(keys)
     with style.drawing(look):
-        side = max(3.2, 0.3 * len(keys) + 1.6)
-        figure = style.picture(look, figsize or (side + 1.2, side))
+        # inches: the matrix, and the names beside and below it
+        side = max(1.9, 0.3 * len(keys)) + 0.075 * max(map(len, names))
+        figure = style.picture(look, figsize or (side + 0.9, side + 0.4))
         axes = figure.subplots()
         drawn = axes.imshow(np.ma.masked_invalid(matrix), cmap=look.diverging, vmin=-1, vmax=1)
         ys, xs = np.nonzero(np.isnan(matrix))

@@ -9,7 +9,7 @@ const NAMES = ["a row", "a column"];
 const HELP =
   "Keys, once the picture has the focus: arrows move to another pair, Home and End to the first " +
   "and last tap of the row, Page Up and Down of the column. Mouse: point at a cell for its " +
-  "value, click it for the maps of its two taps.";
+  "value and the maps of its two taps, click it to keep them.";
 
 /** The matrix and the maps, from the traits. */
 class Atlas {
@@ -305,8 +305,9 @@ class AtlasView {
     this.unguard ??= guarded(this.root);
     const { atlas, chosen } = this;
     this.matrix.paint(atlas, chosen, this.hovered);
-    this.words.textContent = atlas.words(...(this.hovered ?? chosen));
-    this.sides.forEach((side, n) => side.paint(atlas, chosen[n]));
+    const pair = this.hovered ?? chosen;
+    this.words.textContent = atlas.words(...pair);
+    this.sides.forEach((side, n) => side.paint(atlas, pair[n]));
   }
 
   key(event) {

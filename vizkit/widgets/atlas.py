@@ -33,7 +33,7 @@ class AtlasCanvas(Canvas):
         Which pair is chosen, from 0.
     """
 
-    _file = "atlas.js"
+    _files = ("atlas.js",)
 
     atlas = traitlets.Dict().tag(sync=True)
     matrix = traitlets.Bytes().tag(sync=True)

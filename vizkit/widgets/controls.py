@@ -10,6 +10,7 @@ import ipywidgets as ipw
 
 from vizkit.attribution import METHODS
 from vizkit.widgets.looking import READ_AT
+from vizkit.widgets.upload import Upload
 
 MOST_MODELS = 4
 NONE = ""
@@ -29,10 +30,12 @@ class Controls:
         Which photo, which attribution, and where networks are read.
     path : Text
         A photo or folder to add.
-    upload : FileUpload
-        A photo from the reader's own machine.
+    upload : Upload
+        Photos from the reader's own machine.
     target : Combobox
         The class explained; empty for the most probable.
+    patches : Button
+        Asks for what excites each channel most.
     progress : FloatProgress
         Of slow work.
     cancel : Button
@@ -47,9 +50,7 @@ class Controls:
         self.another = _text("Other model", "a timm or torchvision name", "20em")
         self.photo = labelled("Photo", [(name, name) for name in photos], photos[0], "15em")
         self.path = _text("Path", "a photo or a folder", "17em")
-        self.upload = ipw.FileUpload(
-            accept="image/*", description="Upload a photo", layout=ipw.Layout(width="auto")
-        )
+        self.upload = Upload()
         self.target = ipw.Combobox(
             value="",
             placeholder="most probable; type to search",
@@ -61,6 +62,11 @@ class Controls:
         methods = [(f"{each.label} ({each.level})", name) for name, each in METHODS.items()]
         self.method = labelled("Attribution", methods, "grad_cam", "22em")
         self.read_at = labelled("Read at", [(n, n) for n in READ_AT], "stages", "19em")
+        self.patches = ipw.Button(
+            description="Find top patches",
+            tooltip="Search all photos for what excites each channel most",
+            layout=ipw.Layout(width="auto"),
+        )
         self.progress = ipw.FloatProgress(
             value=0.0, max=1.0, description="Done", style=_DESCRIBED, layout=_hidden("11em")
         )
@@ -97,6 +103,7 @@ class Controls:
             self.target,
             self.method,
             self.read_at,
+            self.patches,
             self.progress,
             self.cancel,
         )
@@ -126,7 +133,10 @@ class Controls:
     def show_busy(self, busy: bool) -> None:
         """Show the bar and the button that stops, or hide them."""
         self.cancel.disabled = not busy
-        self.progress.value = 0.0
+        # what is searched for depends on what is shown
+        self.patches.disabled = busy
+        if not busy:
+            self.progress.value = 0.0
         for each in (self.progress, self.cancel):
             each.layout.visibility = "visible" if busy else "hidden"
 

@@ -18,8 +18,10 @@ from vizkit.widgets.canvas import StageCanvas
 from vizkit.widgets.controls import MOST_MODELS, Controls
 from vizkit.widgets.kept import Kept
 from vizkit.widgets.looking import Look, Question, Step, look
+from vizkit.widgets.patches import search
 from vizkit.widgets.scene import Scene, heat_scene, map_scene
 from vizkit.widgets.shelf import Shelf
+from vizkit.widgets.upload import Receiver
 from vizkit.widgets.work import Events, Work, in_words
 
 DEFAULT_MODELS = ("demo/vgg11", "demo/vgg19_bn", "demo/vovnet19b")
@@ -68,8 +70,8 @@ class Explorer(Kept):
     Attributes
     ----------
     canvas : StageCanvas
-        The picture. Its traits say what is chosen, and can be set: place, rank, tiles, view,
-        scale, overlay, pixel.
+        The picture. Its traits say what is chosen, and can be set: place, row, rank, tiles, view,
+        cells, scale, overlay, pixel.
     controls : Controls
         The fields around it: setting the value of one asks for another picture.
     look : Look
@@ -92,6 +94,7 @@ class Explorer(Kept):
         self.controls = Controls(self._shelf.names, names, self._album.names)
         self.canvas = StageCanvas()
         self._question: Question | None = None
+        self._searching = False
         self._show(self._answer(self._asked(), None, lambda *_: None))
         super().__init__([self.controls.box(), self.canvas])
         self.add_class("vizkit-explorer")
@@ -111,7 +114,8 @@ class Explorer(Kept):
             field.observe(self._changed, "value")
         self.controls.another.observe(self._guarded(self._add_model), "value")
         self.controls.path.observe(self._guarded(self._add_path), "value")
-        self.controls.upload.observe(self._guarded(self._add_upload), "value")
+        self.controls.upload.tell(Receiver(self._receiving, self._add_upload, self._not_received))
+        self.controls.patches.on_click(lambda _button: self._search())
         self.controls.cancel.on_click(lambda _button: self._cancel())
 
     def _asked(self) -> _Asked:
@@ -138,6 +142,9 @@ class Explorer(Kept):
             self._failed(in_words(error))
             return
         before = self._question
+        if self._searching:
+            self.canvas.message = "The search for top patches was stopped by another question."
+        self._searching = False
         self._busy("working")
         self._work.start(lambda step: self._answer(asked, before, step), self._show)
 
@@ -165,6 +172,7 @@ class Explorer(Kept):
     def _show(self, answer: _Answer) -> None:
         """Give the canvas another picture."""
         canvas = self.canvas
+        same_layers = answer.question.same_layers(self._question)
         self._question = answer.question
         self.controls.offer_classes(answer.classes)
         # maps that are shown already are kept, as the canvas keeps them
@@ -174,7 +182,24 @@ class Explorer(Kept):
             if answer.maps is not None:
                 canvas.place = _same_place(canvas, answer.maps)
                 canvas.scene, canvas.scene_data = answer.maps.meta, answer.maps.data
+            if not same_layers:
+                canvas.patches, canvas.patches_data = {}, b""
             canvas.heat, canvas.heat_data = answer.heat.meta, answer.heat.data
+
+    def _search(self) -> None:
+        """Search the photos for what excites each channel most, of all that is shown."""
+        if self._work.busy or self._question is None:
+            return
+        classifiers, places = self._question.classifiers, self.look.places
+        photos = self._album.images
+        self._searching = True
+        self.canvas.message = ""
+        self._busy("searching")
+        self._work.start(lambda step: search(classifiers, places, photos, step), self._show_patches)
+
+    def _show_patches(self, found: Scene) -> None:
+        with self.canvas.hold_sync():
+            self.canvas.patches, self.canvas.patches_data = found.meta, found.data
 
     def _add_model(self, name: str) -> None:
         if not name.strip():
@@ -190,10 +215,17 @@ class Explorer(Kept):
         self.canvas.message = self._album.note
         self._clear(self.controls.path, "")
 
-    def _add_upload(self, files: Sequence[dict[str, Any]]) -> None:
-        for each in files:
-            self._offer(self._album.add_upload(each["name"], bytes(each["content"])))
-        self._clear(self.controls.upload, ())
+    def _receiving(self, name: str, share: float) -> None:
+        self._busy(f"receiving {name}")
+        self.controls.progress.value = share
+
+    def _not_received(self, words: str) -> None:
+        self._finished()
+        self._failed(words)
+
+    def _add_upload(self, name: str, content: bytes) -> None:
+        self._finished()
+        self._offer(self._album.add_upload(name, content))
 
     def _offer(self, name: str) -> None:
         self.controls.offer_photos(self._album.names, name)
@@ -218,7 +250,9 @@ class Explorer(Kept):
         return observer
 
     def _cancel(self) -> None:
-        if self._work.cancel():
+        stopped = [self._work.cancel(), self.controls.upload.cancel()]
+        if any(stopped):
+            self._finished()
             self._failed("Cancelled.")
 
     def _busy(self, text: str) -> None:
@@ -240,6 +274,7 @@ class Explorer(Kept):
 
     def _finished(self) -> None:
         if not self._work.busy:
+            self._searching = False
             self._busy("")
 
 

@@ -53,14 +53,17 @@ class Question:
     method: str = "grad_cam"
     target: str | int | None = None
 
-    def same_maps(self, other: Question | None) -> bool:
-        """Whether another question is about the same maps."""
+    def same_layers(self, other: Question | None) -> bool:
+        """Whether another question is about the same layers of the same networks."""
         return (
             other is not None
-            and self.photo is other.photo
             and self.read_at == other.read_at
             and self.classifiers == other.classifiers
         )
+
+    def same_maps(self, other: Question | None) -> bool:
+        """Whether another question is about the same maps."""
+        return other is not None and self.photo is other.photo and self.same_layers(other)
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,6 +81,16 @@ class Maps {
     };
   }
 
+  /** What a place sees of the input, in pixels, also beyond it; null if it is not known. */
+  field({ row, column }) {
+    if (!this.cell.field) return null;
+    const [xStart, xStep, width] = this.cell.field.x;
+    const [yStart, yStep, height] = this.cell.field.y;
+    const x0 = xStart + column * xStep;
+    const y0 = yStart + row * yStep;
+    return { x0, y0, x1: x0 + width, y1: y0 + height };
+  }
+
   /** The value at a place, to within the error of its code. */
   value(rank, { row, column }) {
     const { low, high } = this.facts(rank);

@@ -90,7 +90,7 @@ def map_scene(
     places = sight.places
     share = room / max(1, sum(_elements(maps) for maps in sight.maps.values()))
     rows, energies, models = [], [], []
-    photos = _Photos(buffer)
+    photos = Photos(buffer)
     for model, maps in sight.maps.items():
         taps = [places.taps[model].get(place) for place in places.places]
         own = (windows or {}).get(model, {})
@@ -171,8 +171,19 @@ def heat_scene(sight: Sight, method: str, image: int = 0, target: int = 0) -> Sc
     return Scene(meta, buffer.joined())
 
 
-class _Photos:
-    """What the networks saw; one picture for those that see the same."""
+class Photos:
+    """What the networks saw; one picture for those that see the same.
+
+    Parameters
+    ----------
+    buffer : Buffer
+        Where the pictures go.
+
+    Attributes
+    ----------
+    listed : list of dict of str to int
+        height, width and offset of each picture.
+    """
 
     def __init__(self, buffer: Buffer) -> None:
         self.buffer = buffer
@@ -180,6 +191,7 @@ class _Photos:
         self.listed: list[dict[str, int]] = []
 
     def add(self, pixels: np.ndarray) -> int:
+        """Add a picture, (H, W, 3), and tell its number."""
         key = pixels.tobytes()
         if key not in self.known:
             self.known[key] = len(self.listed)
