@@ -3,6 +3,7 @@
 import math
 import threading
 
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -11,7 +12,8 @@ from torch import nn
 
 import vizkit
 from vizkit.errors import InputError
-from vizkit.profiling import profile
+from vizkit.profiling import CONVENTIONS, count, model_table, profile
+from vizkit.profiling.counting import weightless
 
 COLUMNS = [
     "model",
@@ -254,3 +256,152 @@ def test_other_threads_never_see_a_network_on_the_meta_device():
         thread.join(timeout=120)
     assert not any(thread.is_alive() for thread in threads)
     assert errors == []
+
+
+VGGS = [f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")]
+
+
+@pytest.fixture(scope="module")
+def pages():
+    return model_table()
+
+
+def test_pages_of_all_models(pages):
+    found = pages.groupby("page")["model"].apply(list).to_dict()
+    assert found == {
+        "timm card": [*VGGS, "ese_vovnet19b_dw"],
+        "timm results": [*VGGS, "ese_vovnet19b_dw", "ese_vovnet19b_dw"],
+        "torch.hub": VGGS,
+        "torchvision": VGGS,
+        "mmpretrain": VGGS,
+    }
+    vovnet = pages[pages["model"] == "ese_vovnet19b_dw"]
+    assert list(vovnet["input_size"]) == [224, 224, 288]
+    assert set(CONVENTIONS) == set(found)
+
+
+@pytest.mark.parametrize("page", ["timm card", "timm results", "torchvision", "mmpretrain"])
+def test_counted_is_printed_to_the_digits_of_the_page(pages, page):
+    own = pages[pages["page"] == page]
+    assert list(own["agrees"]) == [True] * len(own)
+    # again, by half of the last digit that is printed
+    steps = {"timm card": 0.05, "timm results": 0.005, "torchvision": 5e-4, "mmpretrain": 0.005}
+    apart = (own["gmacs"] - own["gmacs_counted"]).abs()
+    assert len(apart) >= 8
+    assert apart.max() <= steps[page] * 1.000001
+    apart = (own["params"] - own["params_counted"]).abs()
+    assert apart.max() <= min(steps[page], 0.05) * 1.000001
+    assert own["activations_counted"].notna().all() == page.startswith("timm")
+
+
+def test_the_conventions_differ_as_the_pages_do(pages):
+    counted = pages[pages["model"] == "vgg19_bn"].set_index("page")["gmacs_counted"]
+    normalised = 14.852096e-3
+    assert counted["torchvision"] == pytest.approx(19.632062464)
+    assert counted["timm card"] == pytest.approx(19.632062464 + 2 * normalised)
+    # a bias and a ReLU for each output, but for the last ReLU; max-pools take the blocks' maps
+    pooled = sum(w * (224 >> n) ** 2 for n, w in enumerate((64, 128, 256, 512, 512))) / 1e9
+    extra = 2 * 14.861288e-3 - 1000e-9 + pooled
+    assert counted["mmpretrain"] == pytest.approx(counted["timm card"] + extra)
+
+
+def test_published_accuracies(pages):
+    own = pages.set_index(["model", "page"])
+    hub = own.loc[("vgg11_bn", "torch.hub")]
+    assert (hub["top1"], hub["top5"]) == (73.3, 91.42)
+    assert "misprint" in hub["note"]
+    assert hub["agrees"] is None
+    assert (own.drop(index=("vgg11_bn", "torch.hub"))["note"].str.contains("misprint")).sum() == 0
+    assert own.loc[("vgg11_bn", "torchvision"), "top1"] == 70.37
+    assert own.loc[("vgg16", "mmpretrain"), "top5"] == 90.49
+    vovnet = own.loc[("ese_vovnet19b_dw", "timm results")].set_index("input_size")
+    assert vovnet["top1"].to_dict() == {224: 76.83, 288: 77.79}
+    # all pages but mmpretrain's are of the same weights, and hub's misprint is the only one
+    for model in VGGS:
+        same = own.loc[model].drop(index="mmpretrain")["top1"].dropna()
+        assert (same.max() - same.min() < 0.1) == (model != "vgg11_bn")
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("torchvision/vgg16_bn", "vgg16_bn"),
+        ("mmpretrain/vgg16bn_8xb32_in1k", "vgg16_bn"),
+        ("timm/vgg16_bn.tv_in1k", "vgg16_bn"),
+    ],
+)
+def test_pages_by_any_name(pages, name, key):
+    found = model_table(name)
+    assert set(found["model"]) == {name}
+    expected = pages[pages["model"] == key].reset_index(drop=True)
+    columns = ["page", "params", "gmacs_counted", "agrees", "top1"]
+    assert found[columns].equals(expected[columns])
+
+
+def test_a_network_that_is_not_as_published_does_not_agree():
+    with torch.device("meta"):
+        net = timm.create_model("vgg11", num_classes=10)
+    found = model_table(net).set_index("page")
+    assert found["agrees"].to_dict() == {
+        "timm card": False, "timm results": False, "torch.hub": None,
+        "torchvision": False, "mmpretrain": False,
+    }  # fmt: skip
+    assert found.loc["torchvision", "params_counted"] == pytest.approx(132.863336 - 4097 * 0.00099)
+    assert found.loc["torchvision", "params"] == 132.863336
+
+
+@pytest.mark.parametrize("name", ["resnet50", "demo/vgg11", "torchvision/resnet18", "vgg12"])
+def test_models_without_pages(name):
+    with pytest.raises(InputError, match=r"unknown model on the pages '.*'.* choose from vgg11, "):
+        model_table(["vgg11", name])
+
+
+def test_counts_of_a_small_network_by_hand(unchanged):
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 4, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 5),
+    ).train()
+    with unchanged(net):
+        found = count(net, (6, 10))
+    assert found.params == 216 + 16 + 36 + 25
+    assert found.macs == 216 * 60 + 32 * 15 + 20
+    assert found.activations == 480 + 60 + 5
+    assert found.biases == 60 + 5
+    assert found.normalised == found.rectified == found.pooled == 480
+
+
+@pytest.mark.parametrize("name", ["vgg19_bn", "torchvision/vgg11", "mmpretrain/vgg13"])
+def test_a_model_is_built_without_memory(name):
+    module = weightless(name).module
+    assert all(tensor.is_meta for tensor in module.parameters())
+    assert torch.ones(1).device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "params"),
+    [("torchvision/regnet_x_400mf", 224, 5_495_976), ("demo/vgg11", 128, 857_194)],
+)
+def test_a_model_that_computes_while_it_is_built(name, size, params):
+    state = torch.random.get_rng_state()
+    parts = weightless(name)
+    # it was built in earnest, and nobody notices
+    assert not any(tensor.is_meta for tensor in parts.module.parameters())
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert count(parts.module, (size, size)).params == params
+
+
+def test_a_source_that_is_none():
+    with pytest.raises(InputError, match="unknown source 'tim'; did you mean 'timm'"):
+        weightless("tim/vgg11")
+
+
+def test_a_name_needs_no_weights(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    by_name = profile("ese_vovnet19b_dw")
+    pd.testing.assert_frame_equal(by_name, profile(vizkit.load("ese_vovnet19b_dw", weights=None)))

@@ -50,6 +50,7 @@ _HOMES = {
     "linear_probe": "statistics",
     "list_models": "models",
     "load": "models",
+    "model_table": "profiling",
     "neighbours": "prediction",
     "perturbation_curves": "attribution",
     "predict": "prediction",

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import statistics
-import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from vizkit.attribution import attribute
 from vizkit.errors import ConvergenceWarning, unknown
 from vizkit.forward import capture
 from vizkit.models import Classifier, as_classifier
 from vizkit.peers import attribution_tasks, statistics_tasks
+from vizkit.speed import interleaved, thread_limit
 from vizkit.statistics import describe
 
 CLASSES = 5
@@ -120,18 +118,10 @@ def _passes(classifier: Classifier, inputs: Tensor) -> list[Task]:
 
 
 def _timed(tasks: list[Task], runs: int, threads: int, device: torch.device) -> pd.DataFrame:
-    times: list[list[float]] = [[] for _ in tasks]
-    with _threads(threads), warnings.catch_warnings():
+    with thread_limit(threads), warnings.catch_warnings():
         # what is timed is not judged here
         warnings.simplefilter("ignore", ConvergenceWarning)
-        for repetition in tqdm(range(runs + 1), desc="rounds"):
-            for task, own in zip(tasks, times, strict=True):
-                started = time.perf_counter()
-                task.run()
-                if device.type == "cuda":
-                    torch.cuda.synchronize()
-                if repetition:  # the first round warms up
-                    own.append(time.perf_counter() - started)
+        times = interleaved([task.run for task in tasks], [device] * len(tasks), runs)
     medians = [statistics.median(own) * 1000 for own in times]
     floors = {task.name: median for task, median in zip(tasks, medians, strict=True)}
     rows = [
@@ -157,13 +147,3 @@ def _backward(classifier: Classifier, inputs: Tensor) -> Tensor:
     pixels = inputs.clone().requires_grad_()
     logits = classifier.module(pixels)
     return torch.autograd.grad(logits[0, 0], pixels)[0]
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

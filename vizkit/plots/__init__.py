@@ -16,6 +16,7 @@ from vizkit.plots.patches import plot_patches
 from vizkit.plots.probe import plot_probe
 from vizkit.plots.scores import plot_faithfulness
 from vizkit.plots.similarity import plot_similarity
+from vizkit.plots.speed import plot_speed
 from vizkit.plots.style import Picture
 from vizkit.plots.tables import plot_predictions, plot_profile
 from vizkit.plots.trust import plot_agreement, plot_curves, plot_randomisation
@@ -41,6 +42,7 @@ __all__ = [
     "plot_randomisation",
     "plot_receptive_fields",
     "plot_similarity",
+    "plot_speed",
     "plot_statistics",
     "plot_training",
     "plot_twins",

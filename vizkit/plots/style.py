@@ -117,10 +117,10 @@ class Picture(Figure):
         return self.table
 
     def _arrange(self) -> None:
-        """Place everything as on a screen first, so that no format moves what the next one shows."""
+        """Place everything as on a screen, so that no format moves what the next one shows."""
         engine = self.get_layout_engine()
         if isinstance(engine, _Layout) and not engine.arranged:
-            self.draw_without_rendering()  # type: ignore[no-untyped-call]
+            self.draw_without_rendering()
 
 
 def theme_of(theme: str) -> Theme:

@@ -18,8 +18,8 @@ from vizkit.comparing.parting import disagreement, disputed, explained
 from vizkit.errors import ConvergenceWarning, InputError
 from vizkit.images import Images, readable
 from vizkit.models import Classifier
-from vizkit.reports.speed import measure
 from vizkit.results import Attributions, Comparison, Disagreement, Similarity, StageStatistics
+from vizkit.speed import measure
 from vizkit.statistics import describe
 from vizkit.streaming import labels_of
 
@@ -56,7 +56,7 @@ class Study:
     gallery : list of Attributions
         The maps of the most disputed images, one per network.
     speed : DataFrame
-        As `vizkit.reports.speed.measure` returns it; empty if it was not asked for.
+        As `vizkit.speed.measure` returns it; empty if it was not asked for.
     missing : dict of str to str
         What could not be computed, and why.
     """

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vizkit.errors import InputError
 from vizkit.hooks import blank, dry_run, evaluating
-from vizkit.models import Classifier, as_classifier
+from vizkit.models import Classifier, as_classifier, load
 from vizkit.receptive import fields as receptive_fields
 from vizkit.results import Tap
 from vizkit.stages import Call, trace
@@ -28,7 +28,7 @@ def profile(
     Parameters
     ----------
     model : str, nn.Module or Classifier
-        The network.
+        The network; of a name no weights are needed.
     size : int or (int, int), optional
         Height and width of the input, in pixels; by default the network's own.
 
@@ -46,7 +46,8 @@ def profile(
     InputError
         If the size is not positive.
     """
-    classifier = as_classifier(model)
+    # what weights would be downloaded for is not counted
+    classifier = load(model, weights=None) if isinstance(model, str) else as_classifier(model)
     module, shape = classifier.module, _size(classifier, size)
     calls = trace(module, shape, exact=True)
     device = calls[-1].device
