@@ -230,7 +230,7 @@ def test_train_evaluate_and_use_what_was_trained(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith("model.safetensors")
     assert {p.name for p in (tmp_path / "run").iterdir()} >= {
-        "curve.png", "last.pth", "log.csv", "model.safetensors", "recipe.json",
+        "curve.png", "last.pth", "log.csv", "model.safetensors", "recipe.toml",
     }  # fmt: skip
     model = vizkit.load(
         "demo/vgg11_bn", weights=tmp_path / "run" / "model.safetensors", classes=["blue", "red"]

@@ -6,9 +6,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 import vizkit
+from vizkit import zoo
 from vizkit.cli import main
 
 # said on stderr, as in a shell
@@ -115,3 +117,18 @@ def test_bad_input_is_one_line(run, folder, words, said):
     assert (code, out) == (2, "")
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_names_of_classes_from_a_file_or_a_list(run, folder, tmp_path):
+    torch.manual_seed(0)
+    torch.save(zoo.build("vgg11", 2).state_dict(), tmp_path / "two.pth")
+    (tmp_path / "names.txt").write_text("cat, black\n\nowl\n")
+    photo = folder / "some" / "coffee.png"
+    words = ("predict", photo, "-m", "demo/vgg11", "-w", tmp_path / "two.pth", "--json")
+    for names, expected in ((tmp_path / "names.txt", {"cat, black", "owl"}), ("a,b", {"a", "b"})):
+        code, out, _ = run(*words, "--classes", names)
+        assert code == 0
+        assert {each["class"] for each in json.loads(out)} == expected
+    code, _, err = run(*words)
+    assert code == 2
+    assert "The file has 2 classes, the network 10: give the 2 names as classes" in err

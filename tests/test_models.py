@@ -238,3 +238,10 @@ def test_the_list_of_models():
     assert (bundled["source"] == "demo").all()
     assert set(vizkit.list_models("torchvision/vgg*")["source"]) == {"torchvision"}
     assert len(vizkit.list_models("no such model")) == 0
+
+
+def test_a_pretrained_network_keeps_the_number_of_its_classes():
+    with pytest.raises(InputError, match="pretrained vgg11 has 10 outputs, not 2"):
+        vizkit.load("demo/vgg11", classes=["cat", "dog"])
+    names = [f"number {n}" for n in range(10)]
+    assert vizkit.load("demo/vgg11", classes=names, device="cpu").classes == tuple(names)

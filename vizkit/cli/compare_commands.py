@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from vizkit.cli.app import app
-from vizkit.cli.options import DEFAULT_MODEL, DeviceOption, JsonOption, ModelsArg, WeightsOption
+from vizkit.cli.options import (
+    DEFAULT_MODEL,
+    ClassesOption,
+    DeviceOption,
+    JsonOption,
+    ModelsArg,
+    WeightsOption,
+)
 from vizkit.cli.parsing import load_models, require_folders, require_picture, split, targets_of
 from vizkit.cli.printing import print_table, say_left_out, write_csv
 
@@ -42,6 +49,7 @@ def compare(
     ] = Path("comparison.png"),
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
     weights: WeightsOption = "default",
+    classes: ClassesOption = "",
     device: DeviceOption = "auto",
 ) -> None:
     """Draw models beside each other: a row per model, a column per stage.
@@ -58,7 +66,7 @@ def compare(
     require_picture(out)
     check_options(show, channels, scale, per_page, theme=theme)
     found = run(
-        load_models(split(models), weights, device),
+        load_models(split(models), weights, device, classes),
         images,
         at if at in {"stages", "layers", "gates"} else split(at),
         role=role or None,
@@ -94,6 +102,7 @@ def disagree(
     ] = None,
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
     weights: WeightsOption = "default",
+    classes: ClassesOption = "",
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -109,7 +118,7 @@ def disagree(
     whole("k", k)
     if by not in RANKINGS:
         raise unknown("ranking", by, RANKINGS)
-    loaded = load_models(split(models), weights, device)
+    loaded = load_models(split(models), weights, device, classes)
     found = run(loaded, images, maps=maps, method=method, labelled=labelled)
     say_left_out(found.failed.itertuples(index=False))
     top = found.ranked(by).head(k)
@@ -139,6 +148,7 @@ def similarity(
     picture: Annotated[Path | None, typer.Option(help="A .png, .pdf or .svg, too.")] = None,
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
     weights: WeightsOption = "default",
+    classes: ClassesOption = "",
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -156,7 +166,7 @@ def similarity(
     require_folders(out, picture)
     require_picture(picture)
     found = run(
-        load_models(split(models), weights, device),
+        load_models(split(models), weights, device, classes),
         images,
         where,
         kernel=kernel,

@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from vizkit.cli.app import app
-from vizkit.cli.options import DEFAULT_MODEL, DeviceOption, JsonOption, ModelsArg, WeightsOption
+from vizkit.cli.options import (
+    DEFAULT_MODEL,
+    ClassesOption,
+    DeviceOption,
+    JsonOption,
+    ModelsArg,
+    WeightsOption,
+)
 from vizkit.cli.parsing import load_models, require_folders, require_picture, split
 from vizkit.cli.printing import print_table, say_left_out, write_csv
 
@@ -39,6 +46,7 @@ def stats(
     picture: Annotated[Path | None, typer.Option(help="A .png, .pdf or .svg, too.")] = None,
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
     weights: WeightsOption = "default",
+    classes: ClassesOption = "",
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -58,7 +66,7 @@ def stats(
     if resume and out and not any(out.glob(".state-*")):
         typer.echo(f"nothing to go on with in {out}: starting anew", err=True)
     with process_group():
-        loaded = load_models(split(models), weights, device)
+        loaded = load_models(split(models), weights, device, classes)
         try:
             found = describe(
                 loaded,
@@ -121,6 +129,7 @@ def probe(
     picture: Annotated[Path | None, typer.Option(help="A .png, .pdf or .svg, too.")] = None,
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
     weights: WeightsOption = "default",
+    classes: ClassesOption = "",
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -132,7 +141,7 @@ def probe(
     from vizkit.statistics import linear_probe
 
     where = at if at in {"stages", "layers"} else split(at)
-    loaded = load_models(split(models), weights, device)
+    loaded = load_models(split(models), weights, device, classes)
     require_folders(out, picture)
     require_picture(picture)
     found = linear_probe(loaded, folder, where, folds=folds, test=test)

@@ -10,6 +10,7 @@ import typer
 from vizkit.cli.app import app
 from vizkit.cli.options import (
     DEFAULT_MODEL,
+    ClassesOption,
     DeviceOption,
     JsonOption,
     ModelsArg,
@@ -66,6 +67,7 @@ def evaluate(
     ] = -1,
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
     weights: WeightsOption = "default",
+    classes: ClassesOption = "",
     test_size: TestSizeOption = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -84,7 +86,7 @@ def evaluate(
     if resume and out and not any(out.glob(".state-*")):
         typer.echo(f"nothing to go on with in {out}: starting anew", err=True)
     with process_group():
-        loaded = load_models(names, weights, device, test_size)
+        loaded = load_models(names, weights, device, classes, test_size)
         try:
             found = evaluated(
                 loaded,

@@ -8,7 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from vizkit.cli.app import app
-from vizkit.cli.options import DEFAULT_MODEL, DeviceOption, JsonOption, ModelsArg, WeightsOption
+from vizkit.cli.options import (
+    DEFAULT_MODEL,
+    ClassesOption,
+    DeviceOption,
+    JsonOption,
+    ModelsArg,
+    WeightsOption,
+)
 from vizkit.cli.parsing import (
     class_of,
     load_models,
@@ -43,6 +50,7 @@ def attribute(
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
     pictures: Annotated[bool, typer.Option(help="Into a folder: pictures, too.")] = True,
     weights: WeightsOption = "default",
+    classes: ClassesOption = "",
     device: DeviceOption = "auto",
 ) -> None:
     """Write which places of photos matter for a class, at every stage.
@@ -52,7 +60,7 @@ def attribute(
     from vizkit.exporting import export_attributions
     from vizkit.show import show_attributions
 
-    loaded = load_models(split(models), weights, device)
+    loaded = load_models(split(models), weights, device, classes)
     wanted = (split(methods), targets_of(target), split(stages) or None)
     other = class_of(against) if against else None
     drawing: dict[str, Any] = {"draw": draw, "scale": scale}
@@ -104,6 +112,7 @@ def faithfulness(
     randomised: Annotated[bool, typer.Option(help="Explain random weights, too.")] = True,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV of every map.")] = None,
     weights: WeightsOption = "default",
+    classes: ClassesOption = "",
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -115,7 +124,7 @@ def faithfulness(
     from vizkit.judging import judge, means
 
     found = judge(
-        load_models(split(models), weights, device),
+        load_models(split(models), weights, device, classes),
         folder,
         None if methods == "all" else split(methods),
         split(stages) or None,
@@ -147,13 +156,14 @@ def patches(
     csv: Annotated[Path | None, typer.Option(help="Table of the patches, too.")] = None,
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
     weights: WeightsOption = "default",
+    classes: ClassesOption = "",
     device: DeviceOption = "auto",
 ) -> None:
     """Draw the parts of photos that excite channels most."""
     from vizkit.plots import plot_patches
     from vizkit.statistics import top_patches
 
-    loaded = load_models(split(models), weights, device)
+    loaded = load_models(split(models), weights, device, classes)
     require_folders(out, csv)
     require_picture(out)
     found = top_patches(loaded, images, split(at), numbers_of(channels), k)
@@ -175,6 +185,7 @@ def fields(
     ] = None,
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
     weights: WeightsOption = "default",
+    classes: ClassesOption = "",
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -185,7 +196,7 @@ def fields(
     where = at if at in {"stages", "layers"} else split(at)
     require_folders(out)
     require_picture(out)
-    found = receptive_fields(load_models(split(models), weights, device), images, where)
+    found = receptive_fields(load_models(split(models), weights, device, classes), images, where)
     say_left_out(found.failed.itertuples(index=False))
     if out:
         plot_receptive_fields(found, theme=theme).save(out)

@@ -29,6 +29,14 @@ WeightsOption = Annotated[
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 
 
+ClassesOption = Annotated[
+    str,
+    typer.Option(
+        "--classes", help="Names of the outputs, separated by commas, or a file with one a line."
+    ),
+]
+
+
 TestSizeOption = Annotated[
     bool,
     typer.Option(

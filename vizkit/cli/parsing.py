@@ -11,13 +11,31 @@ if TYPE_CHECKING:
 
 
 def load_models(
-    names: list[str], weights: str, device: str, test_size: bool = False
+    names: list[str], weights: str, device: str, classes: str = "", test_size: bool = False
 ) -> list[Classifier]:
     """Load models by their names; ``none`` for random weights."""
     from vizkit.models import load
 
     chosen = None if weights == "none" else weights
-    return [load(name, weights=chosen, device=device, use_test_size=test_size) for name in names]
+    outputs = classes_of(classes)
+    return [
+        load(name, weights=chosen, device=device, classes=outputs, use_test_size=test_size)
+        for name in names
+    ]
+
+
+def classes_of(text: str) -> list[str] | None:
+    """Read names of classes: the lines of a file, or what is separated by commas; None for none."""
+    from vizkit.errors import InputError
+
+    file = Path(text).expanduser()
+    if not text or not file.is_file():
+        return split(text) or None
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the names of classes in {file} cannot be read: {error}") from error
+    return [line.strip() for line in lines if line.strip()] or None
 
 
 def photos_of(names: list[str]) -> list[str | dict[str, str]]:

@@ -10,6 +10,7 @@ import typer
 from vizkit.cli.app import app
 from vizkit.cli.options import (
     DEFAULT_MODEL,
+    ClassesOption,
     DeviceOption,
     JsonOption,
     ModelsArg,
@@ -37,6 +38,7 @@ def predict(
         int, typer.Option(help="Processes that read photos ahead; -1: chosen for you.")
     ] = -1,
     weights: WeightsOption = "default",
+    classes: ClassesOption = "",
     test_size: TestSizeOption = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -49,7 +51,7 @@ def predict(
     from vizkit.prediction import predictions
 
     require_table(out)
-    loaded = load_models(split(models), weights, device, test_size)
+    loaded = load_models(split(models), weights, device, classes, test_size)
     found, failed = predictions(
         loaded,
         as_images(photos_of(images)),
@@ -76,6 +78,7 @@ def embed(
         str, typer.Option("--model", "-m", help="A name: demo/vgg16_bn, ese_vovnet19b_dw.")
     ] = DEFAULT_MODEL,
     weights: WeightsOption = "default",
+    classes: ClassesOption = "",
     test_size: TestSizeOption = False,
     device: DeviceOption = "auto",
 ) -> None:
@@ -87,7 +90,7 @@ def embed(
 
     array = out.suffix.lower() == ".npy"
     require_table(out.with_suffix(".csv") if array else out)
-    (loaded,) = load_models([model], weights, device, test_size)
+    (loaded,) = load_models([model], weights, device, classes, test_size)
     found = embeddings(loaded, photos_of(images))
     if array:
         with replacing(out) as partial, partial.open("wb") as file:
@@ -114,6 +117,7 @@ def neighbours(
     rows: Annotated[int, typer.Option(help="Photos to draw.")] = 8,
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
     weights: WeightsOption = "default",
+    classes: ClassesOption = "",
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -124,7 +128,7 @@ def neighbours(
     require_table(out)
     require_folders(picture)
     require_picture(picture)
-    loaded = load_models(split(models), weights, device)
+    loaded = load_models(split(models), weights, device, classes)
     photos = photos_of(images)
     if picture:
         drawn = show_neighbours(loaded, photos, queries or None, k, rows=rows, theme=theme)

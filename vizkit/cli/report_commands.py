@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vizkit.cli.app import app
-from vizkit.cli.options import DeviceOption, ModelsArg, WeightsOption
+from vizkit.cli.options import ClassesOption, DeviceOption, ModelsArg, WeightsOption
 from vizkit.cli.parsing import load_models, split
 
 
@@ -21,6 +21,7 @@ def report(
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("report"),
     weights: WeightsOption = "default",
+    classes: ClassesOption = "",
     device: DeviceOption = "auto",
     methods: Annotated[str, typer.Option(help="Separated by commas; see vizkit methods.")] = (
         "grad_cam,guided_grad_cam,integrated_gradients"
@@ -53,7 +54,7 @@ def report(
         return
     from vizkit.reports import report as write
 
-    chosen = load_models(split(models), weights, device) if models else None
+    chosen = load_models(split(models), weights, device, classes) if models else None
     path = write(
         chosen, images or None, out, channels=channels, scale=scale or None, max_images=max_images,
         methods=split(methods), same_pixels=same_pixels, speed=speed, quick=quick,

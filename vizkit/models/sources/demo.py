@@ -29,7 +29,7 @@ def demo_model(wanted: Wanted) -> Parts:
     if wanted.name not in zoo.NAMES:
         raise unknown("demo model", wanted.name, zoo.NAMES)
     wanted.refuse_test_size()
-    names = wanted.classes or tuple(zoo.recipes()["classes"])
+    names = wanted.names_of(tuple(zoo.recipes()["classes"]))
     if wanted.pretrained:
         module = zoo.load(wanted.name)
         return Parts(module, timm_transform(module), names, "bundled weights")

@@ -59,6 +59,7 @@ def mmpretrain_model(wanted: Wanted) -> Parts:
     if name not in table.index:
         raise unknown("mmpretrain model", wanted.name, list(table.index))
     wanted.refuse_test_size()
+    names = wanted.names_of(imagenet_classes())
     module = tv.get_model(name, weights=None, **wanted.count)
     if wanted.pretrained:
         row = table.loc[name]
@@ -67,7 +68,7 @@ def mmpretrain_model(wanted: Wanted) -> Parts:
         source = f"mmpretrain, {row['config']}"
     else:
         source = wanted.fill(module)
-    return Parts(module, Transform(), wanted.classes or imagenet_classes(), source)
+    return Parts(module, Transform(), names, source)
 
 
 def _fetched(name: str, url: str) -> Path:

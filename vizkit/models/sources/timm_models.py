@@ -53,10 +53,11 @@ def timm_model(wanted: Wanted) -> Parts:
         source = wanted.fill(module)
     if wanted.use_test_size and not (module.pretrained_cfg or {}).get("test_input_size"):
         wanted.refuse_test_size()
-    own = imagenet_classes() if module.num_classes == 1000 else ()
-    return Parts(
-        module, timm_transform(module, wanted.use_test_size), wanted.classes or own, source
-    )
+    # other numbers of outputs have no names that are known
+    own = imagenet_classes() if module.num_classes == 1000 else ("",) * module.num_classes
+    names = wanted.names_of(own)
+    transform = timm_transform(module, wanted.use_test_size)
+    return Parts(module, transform, names if all(names) else (), source)
 
 
 def timm_transform(module: nn.Module, use_test_size: bool = False) -> Transform:

@@ -35,6 +35,7 @@ def torchvision_model(wanted: Wanted) -> Parts:
         raise unknown("torchvision model", wanted.name, known, 12)
     wanted.refuse_test_size()
     published = tv.get_model_weights(wanted.name).DEFAULT
+    names = wanted.names_of(tuple(published.meta["categories"]))
     if wanted.pretrained:
         require_cached(wanted.name, published.url)
         module = tv.get_model(wanted.name, weights=published)
@@ -50,5 +51,4 @@ def torchvision_model(wanted: Wanted) -> Parts:
         std=tuple(preset.std),
         interpolation=preset.interpolation.value,
     )
-    own = tuple(published.meta["categories"])
-    return Parts(module, transform, wanted.classes or own, source)
+    return Parts(module, transform, names, source)

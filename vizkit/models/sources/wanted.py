@@ -55,6 +55,15 @@ class Wanted:
         note = f" ({self.checkpoint.note})" if self.checkpoint.note else ""
         return f"weights from {self.file.rpartition('/')[2]}{note}"
 
+    def names_of(self, own: tuple[str, ...]) -> tuple[str, ...]:
+        """Name the outputs: as asked, else as the source does."""
+        if self.pretrained and self.classes and len(self.classes) != len(own):
+            raise InputError(
+                f"the pretrained {self.name} has {len(own)} outputs, not {len(self.classes)}: "
+                "to give it other classes, train it (vizkit train) or load a file of weights"
+            )
+        return self.classes or own
+
     def refuse_test_size(self) -> None:
         """Raise if another input size is asked for, where a source knows one only."""
         if self.use_test_size:
