@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from vizkit.errors import unknown
 from vizkit.plots import series, style
@@ -110,17 +111,24 @@ def plot_training(log: pd.DataFrame, *, title: str = "", theme: str = "light") -
         figure = style.picture(look, (8.4, 3.2))
         left, right = figure.subplots(1, 2)
         figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
-        left.plot(log["epoch"], log["loss"], color=look.series[0])
+        left.plot(log["epoch"], log["loss"], "o-", markersize=3, color=look.series[0])
         left.set(xlabel="epoch", ylabel="training loss")
         measured = log.dropna(subset=["val_top1"])
-        right.plot(log["epoch"], log["train_top1"], color=look.series[0], label="training crops")
         right.plot(
-            measured["epoch"], measured["val_top1"], "o-", color=look.series[1], label="validation"
-        )
-        right.set(xlabel="epoch", ylabel="top-1 accuracy", ylim=(0, 1))
+            *(log["epoch"], log["train_top1"]), "o-", markersize=3, color=look.series[0],
+            label="training crops",
+        )  # fmt: skip
+        averaged = "weights" in log and bool((log["weights"] == "ema").any())
+        words = "validation (averaged weights)" if averaged else "validation"
+        right.plot(measured["epoch"], measured["val_top1"], "o-", color=look.series[1], label=words)
+        # a network that was trained before begins high: the lower part would be empty
+        lowest = float(np.nanmin(log[["train_top1", "val_top1"]].to_numpy(dtype=float)))
+        bottom = max(0.0, math.floor(10 * lowest - 0.5) / 10)
+        right.set(xlabel="epoch", ylabel="top-1 accuracy", ylim=(bottom, 1))
         right.legend(loc="lower right")
         for axes in (left, right):
             axes.grid(visible=True, axis="y")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             _mark_sizes(axes, log)
         figure.table = log
     return figure
