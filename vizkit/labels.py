@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
 from vizkit.errors import InputError, unknown
 from vizkit.images import photos_in, printable
-from vizkit.models import Classifier, imagenet_classes
+from vizkit.models import Classifier
+from vizkit.models.names import synset_names
 
 # columns of a table of labels; the second is Kaggle's of ImageNet's validation photos
 _OWN = ("file", "class")
@@ -84,7 +84,7 @@ def folder_indices(classifier: Classifier, folders: Sequence[str]) -> dict[str, 
     numbers = {_plain(name): i for name, i in exact.items()} | exact
     found = {}
     for folder in folders:
-        name = _synsets().get(folder, folder)
+        name = synset_names().get(folder, folder)
         index = numbers.get(name, numbers.get(_plain(name)))
         if index is None:
             raise _no_class(classifier, folder, name)
@@ -125,11 +125,3 @@ def _by_table(root: Path, table: Path) -> list[tuple[Path, str]]:
 
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", " ", name).strip().lower()
-
-
-@cache
-def _synsets() -> dict[str, str]:
-    """ImageNet-1k synset -> class name; timm ships the synsets, torchvision the names."""
-    from timm.data import ImageNetInfo
-
-    return dict(zip(ImageNetInfo().label_names(), imagenet_classes(), strict=True))

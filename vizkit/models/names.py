@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 
 def imagenet_classes() -> tuple[str, ...]:
@@ -35,6 +36,17 @@ def one_spelling(classes: Sequence[str]) -> tuple[str, ...]:
     return imagenet_classes() if theirs == synsets else tuple(classes)
 
 
+@cache
+def synset_names() -> dict[str, str]:
+    """Return ImageNet's class names by WordNet synset, in output order.
+
+    timm ships the synsets, torchvision the names.
+    """
+    from timm.data import ImageNetInfo
+
+    return dict(zip(ImageNetInfo().label_names(), imagenet_classes(), strict=True))
+
+
 def synsets_of(classes: Sequence[str]) -> tuple[str, ...]:
     """Find the WordNet synsets of ImageNet's classes.
 
@@ -48,7 +60,5 @@ def synsets_of(classes: Sequence[str]) -> tuple[str, ...]:
     tuple of str
         Such as ``"n01440764"``; empty for a name that is not ImageNet's.
     """
-    from timm.data import ImageNetInfo
-
-    known = dict(zip(imagenet_classes(), ImageNetInfo().label_names(), strict=True))
+    known = {name: synset for synset, name in synset_names().items()}
     return tuple(known.get(name, "") for name in classes)

@@ -36,7 +36,14 @@ from vizkit.statistics.planning import Plan, planned
 from vizkit.statistics.registry import ACCUMULATORS, STATISTICS, Accumulator
 from vizkit.statistics.sample import PLACES, Sample
 from vizkit.statistics.storing import write_tables
-from vizkit.storing import check_processes, load_state, run_folder, save_state, state_file
+from vizkit.storing import (
+    check_processes,
+    forget_states,
+    load_state,
+    run_folder,
+    save_state,
+    state_file,
+)
 from vizkit.streaming import Batch, stream
 
 # seconds of work that a stopped run may lose; more where storing itself takes long
@@ -266,8 +273,9 @@ class Run:
             }
             write_manifest(folder, "vizkit stats", options, self.classifiers, self.images, files)
         agree()
-        if self.state:
-            self.state.unlink(missing_ok=True)
+        if self.rank == 0:
+            # also those of a run that others shared, which this one began anew
+            forget_states(folder)
 
     def _count(self, batch: Batch) -> None:
         self.failed |= self._failed_of(batch)

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from PIL import Image
-from timm.data import ImageNetInfo
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, v2
@@ -17,7 +16,7 @@ from torchvision.transforms import InterpolationMode, v2
 from vizkit.errors import InputError
 from vizkit.images import Transform, printable, read
 from vizkit.labels import labelled
-from vizkit.models import imagenet_classes
+from vizkit.models.names import synset_names
 from vizkit.training.recipe import Recipe
 
 Item = tuple[Tensor, int] | tuple[str, str]
@@ -146,8 +145,7 @@ def class_names(folders: list[str]) -> list[str]:
     list of str
         In the same order.
     """
-    synsets = dict(zip(ImageNetInfo().label_names(), imagenet_classes(), strict=True))
-    names = [synsets.get(folder, folder) for folder in folders]
+    names = [synset_names().get(folder, folder) for folder in folders]
     # two synsets of ImageNet share a name: crane, maillot
     return names if len(set(names)) == len(names) else folders
 
