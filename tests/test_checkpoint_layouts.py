@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
 import numpy as np
@@ -295,3 +296,112 @@ def test_the_size_at_which_weights_were_tested():
     for name in ("vgg11", "torchvision/vgg11", "mmpretrain/vgg11", "demo/vgg11"):
         with pytest.raises(vizkit.InputError, match="no other test size is known of 'vgg11'"):
             vizkit.load(name, weights=None, use_test_size=True)
+
+
+def test_reading_is_the_same_in_many_threads_and_beside_what_users_allow(tmp_path):
+    content = {"model": made("vgg11").state_dict(), "args": argparse.Namespace(lr=np.float64(1))}
+    torch.save(content, tmp_path / "a.pth")
+    allowed = [np.dtype, (np.float64, "numpy.core.multiarray.scalar")]
+    torch.serialization.add_safe_globals(allowed)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            files = [tmp_path / "a.pth"] * 24
+            found = list(pool.map(lambda file: len(read_checkpoint(file).state), files))
+        assert set(found) == {len(content["model"])}
+        assert set(allowed) <= set(torch.serialization.get_safe_globals())
+        assert not any(name == "argparse.Namespace" for _, name in _named_globals())
+    finally:
+        torch.serialization.clear_safe_globals()
+
+
+def _named_globals():
+    return [each for each in torch.serialization.get_safe_globals() if isinstance(each, tuple)]
+
+
+def test_what_does_not_fit_costs_no_memory(tmp_path):
+    state = made("vgg11").state_dict() | {"features.0.bias": torch.zeros(1).expand(10**15)}
+    with pytest.raises(WeightsError, match=r"other shapes: features\.0\.bias"):
+        fit(zoo.build("vgg11", 3), state, "a.pth")
+
+
+def test_numbers_that_become_infinite_are_refused():
+    state = made("vgg11").state_dict()
+    state["features.0.bias"] = state["features.0.bias"].double()
+    state["features.0.bias"][0] = 1e300
+    with pytest.raises(WeightsError, match=r"NaN or infinity in features\.0\.bias"):
+        fit(zoo.build("vgg11", 3), state, "a.pth")
+
+
+@pytest.mark.parametrize("names", [["a", "a", "a"], ["", "a", "b"], "abc", [1, 2, 3], None])
+def test_names_that_name_nothing_are_left(names, tmp_path):
+    content = {"state_dict": made("vgg11").state_dict(), "meta": {"CLASSES": names}}
+    torch.save(content, tmp_path / "a.pth")
+    assert read_checkpoint(tmp_path / "a.pth").classes == ()
+
+
+def test_names_from_files_are_printable(tmp_path):
+    names = ["\x1b[31mred\x1b[0m\nrow", "b" * 10_000, "c"]
+    content = {"state_dict": made("vgg11").state_dict(), "meta": {"CLASSES": names}}
+    torch.save(content, tmp_path / "a.pth")
+    found = loaded("vgg11", tmp_path / "a.pth").classes
+    assert all(name.isprintable() and len(name) <= 200 for name in found)
+    assert found[2] == "c"
+
+
+@pytest.mark.parametrize("other", ["state_dict_ema", "model_state_dict"])
+def test_empty_mappings_hold_no_weights(other, tmp_path):
+    network = made("vgg11")
+    torch.save({"model": network.state_dict(), other: {}}, tmp_path / "a.pth")
+    assert same(loaded("vgg11", tmp_path / "a.pth", classes=CLASSES).module, network)
+
+
+def test_where_weights_were_looked_for_is_said(tmp_path):
+    torch.save({"net": made("vgg11").state_dict()}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match="there is none under state_dict, model_state_dict"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
+def test_mmpretrain_s_other_networks_are_named(tmp_path):
+    state = {f"backbone.{key}": v for key, v in torchvision.models.resnet18().state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match="Of mmpretrain's networks only VGGs are converted"):
+        vizkit.load("torchvision/resnet18", weights=tmp_path / "a.pth")
+
+
+@pytest.mark.filterwarnings("ignore:The default weight init:FutureWarning")
+def test_torchvision_s_networks_that_scale_their_input(tmp_path):
+    torch.manual_seed(0)
+    donor = torchvision.models.googlenet(init_weights=False, transform_input=True).eval()
+    torch.save(donor.state_dict(), tmp_path / "a.pth")
+    module = torchvision.models.get_model("googlenet", weights=None, init_weights=False)
+    assert module.transform_input is False
+    found = vizkit.load("torchvision/googlenet", weights=tmp_path / "a.pth", device="cpu")
+    assert found.module.transform_input is True
+    assert "input scaled" in found.source
+    pixels = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(found.module(pixels), donor(pixels))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"classes": "abcdefghij"}, "classes are a list of names, not 'abcdefghij'"),
+        ({"classes": 5}, "classes are a list of names, not 5"),
+        ({"weights": ""}, "weights are 'default', None or a file, not ''"),
+        ({"weights": True}, "weights are 'default', None or a file, not True"),
+        ({"weights": {}}, "weights are 'default', None or a file, not {}"),
+        ({"device": None}, "unknown device None"),
+        ({"device": "xpu"}, "no xpu is available here"),
+    ],
+)
+def test_values_of_another_kind(options, said):
+    with pytest.raises(vizkit.VizkitError, match=said):
+        vizkit.load("demo/vgg11", **options)
+
+
+@pytest.mark.parametrize("weights", [None, "default"])
+def test_an_unknown_tag_of_timm_s(weights):
+    said = r"unknown pretrained weights 'ese_vovnet19b_dw\.bogus'.*ra_in1k"
+    with pytest.raises(vizkit.InputError, match=said):
+        vizkit.load("ese_vovnet19b_dw.bogus", weights=weights)

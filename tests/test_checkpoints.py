@@ -175,7 +175,7 @@ def test_zips_that_are_no_checkpoint(tmp_path):
         ([1, 2], "holds a list"),
         (None, "holds a NoneType"),
         (7, "holds a int"),
-        ({"state_dict": {}}, "holds a dict, not a state dict"),
+        ({"state_dict": {}}, "state_dict are not tensors"),
         ({"a": {"b": {"c": torch.zeros(1)}}}, "a are not tensors"),
         ({"model": {"w": torch.zeros(1), "epoch": 3}}, "epoch are not tensors"),
         ({"a\nb\x1b[31m": 1}, "a b [31m are not tensors"),

@@ -62,6 +62,11 @@ def test_names_from_standard_input(run, folder):
     code, out, _ = run("predict", "-", "-k", 1, "-m", "demo/vgg11", "--json", typed=typed)
     assert code == 0
     assert [each["image"] for each in json.loads(out)] == names
+    typed = "\n".join([names[0], "gone.png", names[0]])
+    code, out, err = run("predict", "-", "-k", 1, "-m", "demo/vgg11", "--json", typed=typed)
+    assert code == 0
+    assert [each["image"] for each in json.loads(out)] == [names[0], f"{names[0]} (2)"]
+    assert "left out gone.png" in err
     code, _, err = run("predict", "-", typed="\n")
     assert (code, err) == (2, "vizkit: no photos: standard input is empty\n")
 
@@ -109,7 +114,10 @@ def test_the_size_at_which_a_model_was_tested(run, folder):
         (("embed", "here", "-o", "nowhere/e.npy"), "no such folder: nowhere"),
         (("predict", "nothing.png"), "no such image: nothing.png"),
         (("neighbours", "here", "--picture", "n.gif"), "unknown figure format 'gif'"),
-        (("predict", "here", "-k", "0"), "k must be at least 1, not 0"),
+        (("predict", "here", "-k", "0"), "k must be a whole number of at least 1, not 0"),
+        (("predict", "here", "--batch-size", "0"), "batch_size must be a whole number"),
+        (("predict", "here", "-m", ""), "no models: the list is empty"),
+        (("predict", "here", "-m", "vgg16.bogus"), "unknown pretrained weights 'vgg16.bogus'"),
     ],
 )
 def test_bad_input_is_one_line(run, folder, words, said):

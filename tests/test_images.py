@@ -264,7 +264,8 @@ def test_every_kind_and_its_name(tmp_path):
     inputs, seen = prepare(as_images(kinds), PLAIN)
     assert inputs.shape == (5, 3, 32, 32)
     assert all(torch.equal(inputs[0], each) for each in inputs)
-    assert seen.names == ("p.png", "p.png", "image 3", "image 4", "p.png")
+    path = str(tmp_path / "p.png")
+    assert seen.names == (path, f"{path} (2)", "image 3", "image 4", "p.png")
     kinds[-1].close()
     named = as_images({"cat": photo, "dog": array})
     assert [p.name for p in named] == ["cat", "dog"]

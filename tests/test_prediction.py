@@ -300,3 +300,36 @@ class TestNeighbours:
             neighbours(demo, torch.randn(1, 3, 64, 64))
         with pytest.raises(InputError, match="k must be a whole number of at least 1, not 0"):
             neighbours(demo, torch.randn(2, 3, 64, 64), k=0)
+
+    def test_photos_of_one_name_are_kept_apart(self, demo, tmp_path):
+        samples = vizkit.samples()
+        files = [tmp_path / place / "x.png" for place in ("a", "b")]
+        for file, photo in zip(files, samples.values(), strict=False):
+            file.parent.mkdir()
+            photo.save(file)
+        names = [str(file) for file in files]
+        assert neighbours(demo, files, k=1)["image"].tolist() == names[::-1]
+        assert predict(demo, files, k=1)["image"].tolist() == names
+        assert embeddings(demo, files).labels is None
+        both = as_images([tmp_path, tmp_path])
+        assert [each.name for each in both] == [
+            "a/x.png", "b/x.png", "a/x.png (2)", "b/x.png (2)"
+        ]  # fmt: skip
+        assert embeddings(demo, both).labels == ("a", "b", "a", "b")
+
+    def test_one_image_that_can_be_read_has_no_neighbours(self, demo, folder):
+        files = [folder / "cat" / "a.png", folder / "cat" / "aa.png"]
+        with (
+            pytest.warns(UnreadableWarning),
+            pytest.raises(InputError, match="only one image can be read"),
+        ):
+            neighbours(demo, files)
+
+    def test_what_is_no_number_is_refused(self):
+        net = Head(nn.Linear(4, 3))
+        net.head.bias.data[1] = torch.nan
+        with pytest.raises(InputError, match="Head gives NaN or infinity"):
+            predict(net, torch.randn(3, 16, 16))
+        net.conv.bias.data[1] = torch.inf
+        with pytest.raises(InputError, match="Head gives NaN or infinity"):
+            neighbours(net, torch.randn(2, 3, 16, 16))

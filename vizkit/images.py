@@ -7,8 +7,9 @@ upright (EXIF) and as 8-bit RGB, whatever they went in as.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -282,8 +283,8 @@ def as_images(images: Any) -> Images:
     Parameters
     ----------
     images : str, Path, PIL image, ndarray, Tensor, Images, or a list or dict of these
-        A file or folder; an (H, W, 3) or (H, W) array, uint8 (or uint16, scaled); a
-        (3, H, W) or (N, 3, H, W) float tensor that is already normalised.
+        A file or folder, or a dict of these by name; an (H, W, 3) or (H, W) array, uint8 (or
+        uint16, scaled); a (3, H, W) or (N, 3, H, W) float tensor that is already normalised.
 
     Returns
     -------
@@ -300,11 +301,28 @@ def as_images(images: Any) -> Images:
     photos = tuple(_photos(images, ""))
     if not photos:
         raise InputError("no images: the list is empty")
-    counted = (
-        photo if photo.name else Photo(f"image {i}", photo.path, photo.image, photo.tensor)
-        for i, photo in enumerate(photos, 1)
+    named = [photo.name or f"image {i}" for i, photo in enumerate(photos, 1)]
+    return Images(
+        tuple(
+            replace(photo, name=name)
+            for photo, name in zip(photos, _distinct(photos, named), strict=True)
+        )
     )
-    return Images(tuple(counted))
+
+
+def _distinct(photos: Sequence[Photo], names: list[str]) -> list[str]:
+    """Give files of one name their whole paths, and number what still has the same name."""
+    counts = Counter(names)
+    names = [
+        str(photo.path) if counts[name] > 1 and name == (photo.path and photo.path.name) else name
+        for photo, name in zip(photos, names, strict=True)
+    ]
+    seen: Counter[str] = Counter()
+    for n, name in enumerate(names):
+        seen[name] += 1
+        if seen[name] > 1:
+            names[n] = f"{name} ({seen[name]})"
+    return names
 
 
 def readable(images: Images) -> tuple[Images, dict[str, str]]:

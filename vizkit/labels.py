@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from os.path import normpath
 from pathlib import Path
 
 import pandas as pd
@@ -85,9 +87,15 @@ def folder_indices(classifier: Classifier, folders: Sequence[str]) -> dict[str, 
     found = {}
     for folder in folders:
         name = synset_names().get(folder, folder)
-        index = numbers.get(name, numbers.get(_plain(name)))
+        # a network may be called after the folders, also where these are synsets
+        spellings = (folder, name, _plain(folder), _plain(name))
+        index = next((numbers[each] for each in spellings if each in numbers), None)
         if index is None:
             raise _no_class(classifier, folder, name)
+        if classifier.classes.count(classifier.classes[index]) > 1:
+            raise InputError(
+                f"{classifier.classes[index]!r} names more than one class of {classifier.name}"
+            )
         found[folder] = index
     return found
 
@@ -98,7 +106,10 @@ def _no_class(classifier: Classifier, folder: str, name: str) -> InputError:
     if not folder.isdecimal():
         return error
     last = len(classifier.classes) - 1
-    return InputError(f"{error}; numbers are outputs only if all from 0 to {last} are there")
+    return InputError(
+        f"{error}; numbers are outputs only if all from 0 to {last} are there, "
+        "without leading zeros"
+    )
 
 
 def _by_table(root: Path, table: Path) -> list[tuple[Path, str]]:
@@ -113,13 +124,18 @@ def _by_table(root: Path, table: Path) -> list[tuple[Path, str]]:
         files, classes = rows[_OWN[0]], rows[_OWN[1]]
     else:
         raise InputError(f"{table} has columns {', '.join(rows.columns)}, not {', '.join(_OWN)}")
-    found = [(root / file, str(name)) for file, name in zip(files, classes, strict=True)]
-    twice = files[files.duplicated()]
-    if len(twice):
-        raise InputError(f"{table} has more than one class for {twice.iloc[0]}")
-    if not any(path.exists() for path, _ in found):
-        first = f", such as {found[0][0].name}" if found else ""
-        raise InputError(f"{root} has none of the {len(found)} files in {table}{first}")
+    if rows.empty:
+        raise InputError(f"{table} has no rows")
+    # the same file may be written in more than one way
+    found = [(root / normpath(file), str(name)) for file, name in zip(files, classes, strict=True)]
+    counts = Counter(path for path, _ in found)
+    twice = [path for path, count in counts.items() if count > 1]
+    if twice:
+        raise InputError(f"{table} has more than one row for {twice[0].relative_to(root)}")
+    if not any(path.is_file() for path, _ in found):
+        raise InputError(
+            f"{root} has none of the {len(found)} files in {table}, such as {found[0][0].name}"
+        )
     return found
 
 

@@ -28,7 +28,7 @@ def run_folder(out: str | Path | None, resume: bool) -> Path | None:
     """
     if out is None:
         if resume:
-            raise InputError("resume needs the folder of the run: out=…")
+            raise InputError("resume needs the folder of the run: out=… (--out)")
         return None
     folder = Path(out).expanduser()
     make_folder(folder)

@@ -170,7 +170,8 @@ def labels_of(images: Images) -> tuple[str, ...] | None:
     tuple of str or None
         The first folder of each photo's name; None if any photo lies in none.
     """
-    if not all("/" in photo.name for photo in images):
+    # a name that is the file's whole path says nothing about classes
+    if not all("/" in each.name and str(each.path) != each.name for each in images):
         return None
     return tuple(photo.name.partition("/")[0] for photo in images)
 

@@ -88,8 +88,8 @@ def test_files_of_a_table_that_are_not_there_are_listed(flat, tmp_path):
         ("file,label\na.png,cat\n", "has columns file, label, not file, class"),
         ("", "cannot be read"),
         ("file,class\nmissing.png,cat\n", "none of the 1 files in .* such as missing.png"),
-        ("file,class\n", "none of the 0 files"),
-        ("file,class\n{0},cat\n{0},dog\n", "more than one class for ILSVRC"),
+        ("file,class\n", "has no rows"),
+        ("file,class\n{0},cat\n./{0},dog\n", "more than one row for ILSVRC"),
         ("file,class\n{0},horse\n", "unknown class folder of net 'horse'"),
         ("file,class\n{0},\n", "unknown class folder of net ''"),
     ],
@@ -159,3 +159,16 @@ def test_a_folder_without_a_readable_photo(tmp_path):
     (tmp_path / "cat" / "a.png").write_bytes(b"no image")
     with pytest.raises(vizkit.InputError, match="none of the 1 photos can be read"):
         vizkit.evaluate(a_net(), tmp_path)
+
+
+def test_a_network_may_be_called_after_folders_that_are_synsets():
+    folders = ["n01440764", "n02102040"]
+    network = a_net(classes=[*folders[::-1], "other"])
+    assert folder_indices(network, folders) == {"n01440764": 1, "n02102040": 0}
+
+
+def test_a_name_of_two_classes_is_refused():
+    network = a_net(classes=["crane", "owl", "crane"])
+    assert folder_indices(network, ["owl"]) == {"owl": 1}
+    with pytest.raises(vizkit.InputError, match="'crane' names more than one class"):
+        folder_indices(network, ["owl", "crane"])

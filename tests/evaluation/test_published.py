@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+import torch
 from nets import a_net, photos
 
 import vizkit
@@ -131,7 +132,7 @@ def test_the_hashes_are_those_of_the_published_names():
 def test_other_weights_have_no_published_figures(make, folder):
     model = make()
     assert published.figures_of(model) is None
-    row = published.published_figures([model], evaluated("demo/vgg11", folder)).iloc[0]
+    row = published.published_figures([model], [None], evaluated("demo/vgg11", folder)).iloc[0]
     assert row["published_note"].startswith("no published figures are known for these weights")
     assert math.isnan(row["published_top1"])
     assert row["published_source"] is None
@@ -143,3 +144,18 @@ def test_models_with_and_without_figures_in_one_table(folder):
     assert table["top1_difference"].isna().tolist() == [True, False]
     plain = vizkit.evaluate({"mine": a_net(classes=TEN), "theirs": "demo/vgg11"}, folder)
     pd.testing.assert_frame_equal(table.reset_index()[list(plain.columns)], plain)
+
+
+def test_other_classes_have_no_published_figures():
+    names = vizkit.load("demo/vgg11", device="cpu").classes
+    assert published.figures_of(vizkit.load("demo/vgg11", classes=names, device="cpu"))
+    turned = vizkit.load("demo/vgg11", classes=names[::-1], device="cpu")
+    assert published.figures_of(turned) is None
+
+
+def test_a_file_that_is_gone_has_no_published_figures(tmp_path):
+    torch.manual_seed(0)
+    torch.save(zoo.build("vgg11", 10).state_dict(), tmp_path / "a.pth")
+    model = vizkit.load("demo/vgg11", weights=tmp_path / "a.pth", device="cpu")
+    (tmp_path / "a.pth").unlink()
+    assert published.figures_of(model) is None

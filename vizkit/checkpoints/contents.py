@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vizkit.checkpoints.layouts import from_mmpretrain, is_mmpretrain
-from vizkit.checkpoints.wording import few
+from vizkit.checkpoints.wording import few, line
 from vizkit.errors import WeightsError
 
 _WEIGHT_TYPES = {
@@ -73,9 +73,11 @@ def unpacked(content: Any, header: Mapping[str, Any], path: Path, ema: bool) -> 
     found, averaged = _found(content, ema)
     state = _checked(found, path)
     theirs = is_mmpretrain(state)
-    if theirs:
-        state = from_mmpretrain(state)
-    words = (["mmpretrain"] if theirs else []) + (["moving average"] if averaged else [])
+    single = _without_copies(state)
+    words = ["mmpretrain"] if theirs else []
+    words += ["moving average"] if averaged else []
+    words += ["an EMA hook's copy left out"] if len(single) < len(state) else []
+    state = from_mmpretrain(single) if theirs else single
     classes = _names(header.get("classes")) or _class_names(content)
     return Checkpoint(state, classes, ", ".join(words))
 
@@ -101,7 +103,7 @@ def _inside(content: Any, names: tuple[str, ...]) -> Mapping[Any, Any] | None:
     if not isinstance(content, Mapping):
         return None
     held = (content.get(name) for name in names)
-    return next((each for each in held if isinstance(each, Mapping)), None)
+    return next((each for each in held if isinstance(each, Mapping) and each), None)
 
 
 def _is_mmengine(content: Mapping[str, Any]) -> bool:
@@ -115,11 +117,15 @@ def _checked(content: Any, path: Path) -> dict[str, Tensor]:
     content = {key: value for key, value in content.items() if key not in _COUNTERS}
     strange = [key for key, value in content.items() if not isinstance(value, Tensor)]
     if strange or not content:
-        raise WeightsError(f"{path} holds no state dict: {few(strange)} are not tensors")
+        looked = ", ".join((*_WEIGHTS, *_AVERAGES))
+        raise WeightsError(
+            f"{path} holds no state dict: {few(strange)} are not tensors, and there is none "
+            f"under {looked}"
+        )
     odd = [f"{key} ({_kind(value)})" for key, value in content.items() if not _is_plain(value)]
     if odd:
         raise WeightsError(f"{path} holds tensors that no network takes as weights: {few(odd)}")
-    return _without_copies(_unwrapped({str(key): value for key, value in content.items()}))
+    return _unwrapped({str(key): value for key, value in content.items()})
 
 
 def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -146,8 +152,12 @@ def _class_names(content: Any) -> tuple[str, ...]:
 
 
 def _names(found: Any) -> tuple[str, ...]:
-    named = isinstance(found, list | tuple) and all(isinstance(each, str) for each in found)
-    return tuple(found) if named else ()
+    """Take names of classes if there is one for each; they will be printed."""
+    if not isinstance(found, list | tuple) or not all(isinstance(each, str) for each in found):
+        return ()
+    names = tuple(line(each) for each in found)
+    # ImageNet has two cranes, as mmpretrain writes them
+    return names if all(names) and len(set(names)) > 1 else ()
 
 
 def _is_plain(value: Tensor) -> bool:

@@ -43,7 +43,9 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     both = [key for key in wanted if key in given]
     other = {key: wanted[key] for key in both if given[key].shape != wanted[key].shape}
     kinds = [key for key in both if _kind(given[key]) != _kind(wanted[key])]
-    endless = [key for key in both if not torch.isfinite(given[key]).all()]
+    # others may be of any size, and are refused anyway
+    alike = [key for key in both if key not in other and key not in kinds]
+    endless = [key for key in alike if not given[key].to(wanted[key].dtype).isfinite().all()]
     shapes = [f"{key} is {tuple(given[key].shape)}, not {tuple(other[key].shape)}" for key in other]
     problems = [
         *([f"missing {few(missing)}"] if missing else []),
@@ -67,6 +69,8 @@ def _hint(
     theirs, ours = vgg_name(given), vgg_name(wanted)
     if theirs != ours and theirs:
         return f". These are weights of {theirs}"
+    if any(key.startswith("backbone.") for key in given.keys() - wanted.keys()):
+        return ". Of mmpretrain's networks only VGGs are converted"
     part = list(wanted)[-1].rpartition(".")[0]
     if keys or {key.rpartition(".")[0] for key in shapes} != {part}:
         return ""

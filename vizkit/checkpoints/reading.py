@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
-from torch.serialization import safe_globals
+from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
 from vizkit.checkpoints.contents import Checkpoint, unpacked
 from vizkit.checkpoints.wording import line
@@ -35,6 +38,8 @@ _BYSTANDERS = (
     "pathlib.PosixPath",
     "pathlib.WindowsPath",
 )
+
+_READING = threading.Lock()
 
 
 class _Inert:
@@ -109,10 +114,27 @@ def _load(path: Path) -> tuple[Any, dict[str, Any]]:
         with safe_open(path, "pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             return tensors, _header(file.metadata() or {})
-    with warnings.catch_warnings(), safe_globals([(_Inert, name) for name in _BYSTANDERS]):
+    with warnings.catch_warnings(), _stand_ins():
         # about the pickle inside: it loads, or an error says more
         warnings.simplefilter("ignore")
         return torch.load(path, map_location="cpu", weights_only=True), {}
+
+
+@contextmanager
+def _stand_ins() -> Iterator[None]:
+    """Have PyTorch take the stand-ins, and nothing else that is no weight.
+
+    What may be loaded is one list for all threads, to which the user may have added, too.
+    """
+    with _READING:
+        others = get_safe_globals()
+        clear_safe_globals()
+        try:
+            add_safe_globals([(_Inert, name) for name in _BYSTANDERS])
+            yield
+        finally:
+            clear_safe_globals()
+            add_safe_globals(others)
 
 
 def _header(metadata: dict[str, str]) -> dict[str, Any]:

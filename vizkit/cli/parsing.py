@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vizkit.images import Images
     from vizkit.models import Classifier
 
 
@@ -14,8 +15,11 @@ def load_models(
     names: list[str], weights: str, device: str, classes: str = "", test_size: bool = False
 ) -> list[Classifier]:
     """Load models by their names; ``none`` for random weights."""
+    from vizkit.errors import InputError
     from vizkit.models import load
 
+    if not names:
+        raise InputError("no models: the list is empty")
     chosen = None if weights == "none" else weights
     outputs = classes_of(classes)
     return [
@@ -38,19 +42,22 @@ def classes_of(text: str) -> list[str] | None:
     return [line.strip() for line in lines if line.strip()] or None
 
 
-def photos_of(names: list[str]) -> list[str | dict[str, str]]:
-    """Put the lines of standard input where a dash stands; they are the names of their photos."""
+def photos_of(names: list[str]) -> Images:
+    """Find photos; those that standard input names (a dash) may have gone meanwhile."""
     from vizkit.errors import InputError
+    from vizkit.images import Photo, as_images
 
-    found: list[str | dict[str, str]] = []
+    photos: list[Photo] = []
     for name in names:
         if name != "-":
-            found.append(name)
-        elif lines := [line for line in sys.stdin.read().splitlines() if line]:
-            found.append({line: line for line in lines})
-    if not found:
+            photos += as_images(name)
+            continue
+        for line in filter(None, sys.stdin.read().splitlines()):
+            found = as_images(line) if Path(line).is_dir() else [Photo(line, path=Path(line))]
+            photos += found
+    if not photos:
         raise InputError("no photos: standard input is empty")
-    return found
+    return as_images(photos)
 
 
 def split(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -47,14 +48,13 @@ def predict(
 
     find photos -name '*.jpg' | vizkit predict - --out predictions.parquet
     """
-    from vizkit.images import as_images
     from vizkit.prediction import predictions
 
     require_table(out)
     loaded = load_models(split(models), weights, device, classes, test_size)
     found, failed = predictions(
         loaded,
-        as_images(photos_of(images)),
+        photos_of(images),
         k,
         synsets=synsets,
         batch_size=batch_size,
@@ -85,13 +85,18 @@ def embed(
     """Write what the last layer of a model classifies from, one vector for each photo."""
     import numpy as np
 
+    from vizkit.errors import UnreadableWarning
     from vizkit.files import replacing
     from vizkit.prediction import embeddings
 
     array = out.suffix.lower() == ".npy"
     require_table(out.with_suffix(".csv") if array else out)
     (loaded,) = load_models([model], weights, device, classes, test_size)
-    found = embeddings(loaded, photos_of(images))
+    with warnings.catch_warnings():
+        # all of them are told below
+        warnings.simplefilter("ignore", UnreadableWarning)
+        found = embeddings(loaded, photos_of(images))
+    say_left_out(found.failed.items())
     if array:
         with replacing(out) as partial, partial.open("wb") as file:
             np.save(file, found.vectors.numpy())
@@ -118,6 +123,7 @@ def neighbours(
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
     weights: WeightsOption = "default",
     classes: ClassesOption = "",
+    test_size: TestSizeOption = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -128,7 +134,7 @@ def neighbours(
     require_table(out)
     require_folders(picture)
     require_picture(picture)
-    loaded = load_models(split(models), weights, device, classes)
+    loaded = load_models(split(models), weights, device, classes, test_size)
     photos = photos_of(images)
     if picture:
         drawn = show_neighbours(loaded, photos, queries or None, k, rows=rows, theme=theme)

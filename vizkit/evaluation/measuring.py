@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vizkit.errors import unknown, whole
 from vizkit.evaluation.passing import Pass
-from vizkit.evaluation.published import published_figures
+from vizkit.evaluation.published import figures_of, published_figures
 from vizkit.evaluation.writing import write_evaluation
 from vizkit.images import Images, Photo
 from vizkit.labels import folder_indices, labelled
@@ -141,12 +141,14 @@ def evaluated(
     home = run_folder(out, resume)
     if home is not None:
         run.keep_in(home, resume)
+    # of the files as they are now: the pass may take hours
+    figures = [figures_of(each) for each in run.classifiers] if published else []
     # numbers made in the user's inference mode could not be changed
     with torch.inference_mode(mode=False):
         run.go(workers)
     found = run.result()
     if published:
-        found = replace(found, published=published_figures(run.classifiers, found))
+        found = replace(found, published=published_figures(run.classifiers, figures, found))
     if home is not None:
         write_evaluation(found, run, home, theme)
     return found

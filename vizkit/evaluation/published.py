@@ -14,7 +14,7 @@ import pandas as pd
 
 from vizkit import zoo
 from vizkit.images import Transform
-from vizkit.models import DEFAULT, Classifier, list_models, timm_transform
+from vizkit.models import DEFAULT, Classifier, imagenet_classes, list_models, timm_transform
 from vizkit.models.sources.mmpretrain_models import mmpretrain_table
 from vizkit.provenance import file_hash
 from vizkit.results import Evaluation
@@ -51,13 +51,17 @@ class Figures:
     classes: int = _IMAGENET[1]
 
 
-def published_figures(classifiers: Sequence[Classifier], found: Evaluation) -> pd.DataFrame:
+def published_figures(
+    classifiers: Sequence[Classifier], figures: Sequence[Figures | None], found: Evaluation
+) -> pd.DataFrame:
     """Find the published figures of networks, and say what differs from how they were made.
 
     Parameters
     ----------
     classifiers : sequence of Classifier
         The networks that were evaluated.
+    figures : sequence of Figures or None
+        Of each, as `figures_of` gives them.
     found : Evaluation
         What came out.
 
@@ -68,9 +72,8 @@ def published_figures(classifiers: Sequence[Classifier], found: Evaluation) -> p
         (pixels), published_source, published_note; NaN where nothing is known.
     """
     rows = []
-    for classifier in classifiers:
-        figures = figures_of(classifier)
-        known = figures or Figures(math.nan, math.nan, 0, "", "")
+    for classifier, own in zip(classifiers, figures, strict=True):
+        known = own or Figures(math.nan, math.nan, 0, "", "")
         rows.append(
             {
                 "model": classifier.name,
@@ -78,7 +81,7 @@ def published_figures(classifiers: Sequence[Classifier], found: Evaluation) -> p
                 "published_top5": known.top5 / 100,
                 "published_size": known.size or math.nan,
                 "published_source": known.source or None,
-                "published_note": _note(classifier, figures, found),
+                "published_note": _note(classifier, own, found),
             }
         )
     return pd.DataFrame(rows)
@@ -93,9 +96,13 @@ def figures_of(classifier: Classifier) -> Figures | None:
     if recipe is None or recipe["weights"] is None:
         return None
     if recipe["weights"] != DEFAULT:
-        name = _files().get(file_hash(Path(recipe["weights"]))[:_DIGITS], "")
+        file = Path(recipe["weights"])
+        name = _files().get(file_hash(file)[:_DIGITS], "") if file.is_file() else ""
         return _figures(_models().get(name), Transform())
     name = _listed(recipe["name"])
+    own = zoo.recipes()["classes"] if name.startswith("demo/") else imagenet_classes()
+    if recipe["classes"] and recipe["classes"] != list(own):
+        return None  # what was published is of other classes
     if recipe.get("use_test_size"):
         return _figures(_at_test_size().get(name), timm_transform(classifier.module, True))
     measured = _demo_photos(name) if name.startswith("demo/") else _IMAGENET

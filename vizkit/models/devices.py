@@ -31,8 +31,13 @@ def device_of(device: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise unknown("device", device, ("auto", "cpu", "cuda", "cuda:0", "mps")) from None
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise VizkitError(f"device {device!r}: no CUDA GPU is available here; use 'cpu' or 'auto'")
+    try:
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        kind = "CUDA GPU" if chosen.type == "cuda" else chosen.type
+        raise VizkitError(
+            f"device {device!r}: no {kind} is available here; use 'cpu' or 'auto'"
+        ) from error
     return chosen

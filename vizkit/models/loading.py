@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from vizkit.checkpoints import read_checkpoint
-from vizkit.errors import unknown
+from vizkit.errors import InputError, unknown
 from vizkit.models.classifier import Classifier, classifier_of
 from vizkit.models.devices import device_of
 from vizkit.models.names import one_spelling
@@ -62,6 +62,10 @@ def load(
     WeightsError
         If weights do not fit, or are neither cached nor reachable; the message says what to do.
     """
+    if isinstance(classes, str) or not (classes is None or isinstance(classes, Sequence)):
+        raise InputError(f"classes are a list of names, not {classes!r}")
+    if (not weights and weights is not None) or not isinstance(weights, str | Path | None):
+        raise InputError(f"weights are 'default', None or a file, not {weights!r}")
     family, _, short = name.rpartition("/")
     if family not in SOURCES:
         raise unknown("source", family, [key for key in SOURCES if key])

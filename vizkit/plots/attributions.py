@@ -226,6 +226,8 @@ def _block(
     source = rows[0].source
     staged = {cell.method for row in rows for cell in row.cells.values() if cell.key != cell.method}
     named = [source.labels.get(name, name) for name in staged] if len(staged) == 1 else []
+    if any(cell.method not in staged for row in rows for cell in row.cells.values()):
+        named = [f"at stages: {name}" for name in named]
     heading = "  ·  ".join([style.shortened(source.seen.names[rows[0].image], 40), *named])
     panel.suptitle(heading, fontsize=11, fontweight="bold", x=0.01, ha="left")
     strides = _columns_of(rows)

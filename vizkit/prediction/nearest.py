@@ -60,6 +60,10 @@ def neighbours(models: Any, images: object, queries: object = None, k: int = 5) 
 def _nearest(asked: Embeddings, among: Embeddings, k: int) -> pd.DataFrame:
     directions = normalize(among.vectors, dim=1)
     itself = asked is among
+    if len(among.names) < 1 + itself:
+        raise InputError("only one image can be read: it has no neighbours")
+    if not (among.vectors.isfinite().all() and asked.vectors.isfinite().all()):
+        raise InputError(f"{among.model} gives NaN or infinity")
     count = min(k, len(among.names) - itself)
     values, places = [], []
     for start in range(0, len(asked.names), _CHUNK):

@@ -6,13 +6,13 @@ import warnings
 from collections.abc import Sequence
 
 import pandas as pd
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vizkit.errors import InputError, UnreadableWarning
+from vizkit.errors import InputError, UnreadableWarning, whole
 from vizkit.forward import BATCH_SIZE, recorded
 from vizkit.images import Images, as_images
-from vizkit.models import Classifier, as_classifier
+from vizkit.models import Classifier, as_classifier, as_classifiers
 from vizkit.models.names import synsets_of
 from vizkit.prediction.ranking import ranked
 from vizkit.streaming import stream
@@ -86,8 +86,9 @@ def predictions(
     InputError
         As `predict` does.
     """
-    if k < 1:
-        raise InputError(f"k must be at least 1, not {k}")
+    whole("k", k)
+    whole("batch_size", batch_size)
+    classifiers = as_classifiers(classifiers)
     parts: list[list[pd.DataFrame]] = [[] for _ in classifiers]
     failed: dict[str, str] = {}
     quiet = len(images) <= batch_size
@@ -98,7 +99,7 @@ def predictions(
             for each, own, given in zip(classifiers, parts, batch.inputs, strict=True):
                 if names:
                     with recorded(each.module, (), given) as (_, logits):
-                        own.append(ranked(logits, names, each.classes, k))
+                        own.append(ranked(_finite(each, logits), names, each.classes, k))
             bar.update(len(batch))
     require_some(len(images), failed)
     tables = []
@@ -110,6 +111,12 @@ def predictions(
             table["synset"] = [known[i] if i < len(known) else "" for i in table["index"]]
         tables.append(table)
     return pd.concat(tables, ignore_index=True), failed
+
+
+def _finite(classifier: Classifier, logits: Tensor) -> Tensor:
+    if not logits.isfinite().all():
+        raise InputError(f"{classifier.name} gives NaN or infinity")
+    return logits
 
 
 def require_some(count: int, failed: dict[str, str]) -> None:

@@ -41,6 +41,9 @@ def timm_model(wanted: Wanted) -> Parts:
     if not timm.is_model(name):
         known = [*(f"demo/{each}" for each in zoo.NAMES), *timm.list_models()]
         raise unknown("model", name, known, 12)
+    tags = timm.models.get_arch_pretrained_cfgs(name.partition(".")[0])
+    if "." in name and name not in tags:
+        raise unknown("pretrained weights", name, tags)
     if wanted.pretrained:
         config = timm.get_pretrained_cfg(name)
         if config is None or not (config.hf_hub_id or config.url or config.file):

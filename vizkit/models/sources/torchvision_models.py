@@ -43,6 +43,10 @@ def torchvision_model(wanted: Wanted) -> Parts:
     else:
         module = tv.get_model(wanted.name, weights=None, **wanted.count)
         source = wanted.fill(module)
+        if wanted.checkpoint and "transform_input" in vars(module):
+            # as torchvision does with its own weights; the state dict does not say
+            module.transform_input = True
+            source += ", input scaled as torchvision's own weights expect"
     preset = published.transforms()
     transform = Transform(
         size=(preset.crop_size[0],) * 2,
