@@ -153,7 +153,7 @@ def test_attribute_writes_a_picture(photo, tmp_path):
         (["predict", "missing.jpg"], "no such image: missing.jpg"),
         (["predict", "{photo}", "-m", "demo/vgg12"], "did you mean 'vgg1"),
         (["predict", "{photo}", "-m", "vgg11"], "weights=None"),
-        (["predict", "{photo}", "-k", "0"], "k must be at least 1"),
+        (["predict", "{photo}", "-k", "0"], "k must be a whole number of at least 1"),
         (["predict", "{photo}", "--device", "gpu"], "unknown device 'gpu'"),
         (["predict", "{photo}", "-w", "none.pth"], "no such weights file"),
         (["stats", "{photo}", "--statistics", "sparsty"], "did you mean 'sparsity'"),

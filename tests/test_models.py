@@ -245,3 +245,9 @@ def test_a_pretrained_network_keeps_the_number_of_its_classes():
         vizkit.load("demo/vgg11", classes=["cat", "dog"])
     names = [f"number {n}" for n in range(10)]
     assert vizkit.load("demo/vgg11", classes=names, device="cpu").classes == tuple(names)
+
+
+@pytest.mark.parametrize("models", [3, [3], None, {"a": 3}])
+def test_what_is_no_model(models):
+    with pytest.raises(InputError, match="a model is a name, an nn.Module or a Classifier, not"):
+        as_classifiers(models)

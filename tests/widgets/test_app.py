@@ -6,16 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from contextlib import contextmanager
 
 import nbformat
 import numpy as np
 import pytest
-from browsing import Watch, pixels, places
+from browsing import Watch, pixels, places, running
 from matplotlib import colormaps
 
 import vizkit
-from vizkit.cli.serving import serving
+from vizkit.cli.serving import editing, serving
 
 CELL = """import torch, vizkit
 torch.set_num_threads(1)
@@ -116,6 +118,52 @@ def test_nobody_comes_in_without_the_token(app, browser):
     assert "/login" in page.url
     assert page.locator(".vizkit").count() == 0
     page.close()
+
+
+OPEN_TO_ALL = """
+c.ServerApp.token = c.IdentityProvider.token = c.PasswordIdentityProvider.token = ""
+c.ServerApp.ip, c.ServerApp.port = "0.0.0.0", 0
+c.ServerApp.open_browser, c.ServerApp.allow_root = False, True
+"""
+
+
+def test_jupyterlab_has_a_token_and_stays_here_whatever_is_configured(tmp_path):
+    if os.environ.get("VIZKIT_REQUIRE_BROWSER") != "1":
+        pytest.importorskip("jupyterlab")
+    for name in ("config", "runtime"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "config" / "jupyter_server_config.py").write_text(OPEN_TO_ALL)
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "a.ipynb")
+    command, environment = editing(tmp_path / "a.ipynb")
+    log = tmp_path / "log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment | places(tmp_path), stdout=out, stderr=out
+        )
+    try:
+        info = running(process, tmp_path / "runtime", log)
+        assert info["hostname"] == "127.0.0.1"
+        assert len(info["token"]) >= 40
+        assert info["token"] in log.read_text(), "the reader is told"
+        assert info["token"] not in " ".join(command), "nobody else is"
+        url = f"http://127.0.0.1:{info['port']}/api/contents"
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(url, timeout=5)
+        urllib.request.urlopen(f"{url}?token={info['token']}", timeout=5).close()
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def test_what_is_no_notebook_is_refused(tmp_path):
+    text = tmp_path / "a.txt"
+    text.write_text("no notebook")
+    with pytest.raises(vizkit.InputError, match=r"not a notebook: .*a\.txt"):
+        serving(text)
+    command = [sys.executable, "-m", "vizkit", "lab", "nope.ipynb"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no such folder or notebook: nope.ipynb" in done.stderr
 
 
 def test_without_voila_it_says_what_is_missing(monkeypatch, tmp_path):

@@ -13,8 +13,8 @@ CELL = f"""import torch, vizkit, vizkit.widgets
 torch.set_num_threads(1)
 ex = vizkit.widgets.explore({MODELS})
 ex"""
-# milliseconds from a key to the next picture: half of a busy machine's
-MEDIAN = 60
+# milliseconds from a key to the next picture
+MEDIAN = 30
 
 
 @pytest.fixture(scope="module")
@@ -145,15 +145,36 @@ def test_all_stages_beside_each_other(page, models):
 def test_what_is_wrong_is_said_in_the_widget(page):
     typed(page, "Class", "curch")
     page.locator(".vk-message", has_text="did you mean 'church'").wait_for()
-    typed(page, "Class", "")
+    shown(page, "Class", "church")
+    typed(page, "Class", "parachute")
     until(page, "ex.canvas.message == '' and not ex._work.busy")
     typed(page, "Path", "/nowhere.jpg")
     page.locator(".vk-message", has_text="no such image").wait_for()
     typed(page, "Other model", "vgg99")
     page.locator(".vk-message", has_text="unknown model").wait_for()
-    choose(page, "Model 3", MODELS[2])
-    choose(page, "Model 4", "\N{EM DASH}")
-    until(page, "ex.canvas.message == '' and not ex._work.busy")
+    shown(page, "Model 4", "\N{EM DASH}")
+    shown(page, "Model 3", MODELS[2])
+    assert field(page, "Model 1").locator("option", has_text="vgg99").count() == 0
+    for n in (1, 2):
+        choose(page, f"Model {n}", "\N{EM DASH}")
+    until(page, "len(ex.look.maps) == 1 and not ex._work.busy")
+    choose(page, "Model 3", "\N{EM DASH}")
+    page.locator(".vk-message", has_text="no model is chosen").wait_for()
+    shown(page, "Model 3", MODELS[2])
+    for n in (1, 2):
+        choose(page, f"Model {n}", MODELS[n - 1])
+    until(page, "ex.canvas.message == '' and not ex._work.busy and len(ex.look.maps) == 3")
+
+
+def shown(page, label, value):
+    """Wait until a field says what the picture shows."""
+    read = "e => e.selectedOptions?.[0].textContent ?? e.value"
+    for _ in range(200):
+        said = field(page, label).evaluate(read).replace("\N{NO-BREAK SPACE}", " ")
+        if said == value:
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"{label}: {said!r}, not {value!r}")
 
 
 def test_paths_and_uploads(page, tmp_path, models):
@@ -171,8 +192,34 @@ def test_paths_and_uploads(page, tmp_path, models):
     assert page.locator("option b").count() == 0
 
 
+def test_several_photos_at_once_and_what_is_wrong_with_one(page, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no image at all")
+    vizkit.samples()["chelsea"].save(tmp_path / "good.png")
+    chosen(page, [tmp_path / "bad.png", tmp_path / "good.png"])
+    until(page, "ex.canvas.scene['image'] == 'good.png' and not ex._work.busy")
+    page.locator(".vk-message", has_text="bad.png: not an image").wait_for()
+    assert "still shows" not in page.locator(".vk-message").text_content()
+
+
+def test_cancel_stops_all_photos_of_an_upload(page, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (2300, 2300, 3), dtype=np.uint8)
+    paths = [tmp_path / f"many{n}.png" for n in range(3)]
+    for path in paths:
+        Image.fromarray(noise).save(path, compress_level=0)
+    page.evaluate(CANCELLED)
+    chosen(page, paths)
+    page.locator(".vk-message", has_text="Cancelled").wait_for()
+    # whatever else is sent, is there by now
+    page.wait_for_timeout(1500)
+    assert page.locator(".vk-message", has_text="Cancelled").is_visible()
+    assert not any(name.startswith("many") for name in ask(page, "ex._album.names"))
+    assert ask(page, "[ex.canvas.busy, ex.canvas.scene['image']]") == ["", "good.png"]
+    choose(page, "Photo", "turned.png")
+    until(page, "ex.canvas.message == '' and not ex._work.busy")
+
+
 def chosen(page, path):
-    """Choose a file by the button, which opens the browser's own window."""
+    """Choose files by the button, which opens the browser's own window."""
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Upload a photo").click()
     chooser.value.set_files(path)
@@ -234,8 +281,10 @@ def test_slow_work_can_be_stopped(page):
     page.get_by_role("button", name="Cancel").click()
     page.locator(".vk-message", has_text="Cancelled").wait_for()
     assert ask(page, "ex.canvas.busy") == ""
-    choose(page, "Attribution", "Grad-CAM (stage)")
+    shown(page, "Attribution", "Grad-CAM (stage)")
+    choose(page, "Photo", "chelsea")
     until(page, "ex.canvas.message == '' and not ex._work.busy")
+    assert ask(page, "ex.canvas.heat['method']") == "Grad-CAM"
 
 
 def test_fields_are_reached_and_moved_by_keyboard(page):
@@ -317,10 +366,33 @@ TIMED = """async () => {
 
 
 def test_a_key_is_a_picture_at_once(page, capsys):
-    taken = page.evaluate(LIMITED % TIMED)
+    median = np.median(page.evaluate(LIMITED % TIMED))
+    if median > MEDIAN:
+        # something else may have kept the machine busy
+        median = np.median(page.evaluate(LIMITED % TIMED))
     with capsys.disabled():
-        print(f" {np.median(taken):.1f} ms ", end="")  # noqa: T201
-    assert np.median(taken) < MEDIAN
+        print(f" {median:.1f} ms ", end="")  # noqa: T201
+    assert median <= MEDIAN
+
+
+def test_two_fields_fit_beside_each_other_in_a_narrow_output(page, tmp_path):
+    page.set_viewport_size({"width": 800, "height": 1000})
+    page.evaluate("window.jupyterapp.shell.expandLeft()")
+    page.wait_for_timeout(400)
+    page.locator(".vk-fields").scroll_into_view_if_needed()
+    page.screenshot(path=tmp_path / "narrow.png")
+    box = page.locator(".vizkit-explorer").bounding_box()
+    assert box["width"] < 400
+    fields = page.locator(".vk-fields > :visible")
+    tops = {round(each.bounding_box()["y"] / 8) for each in fields.all()}
+    assert len(tops) <= 8
+    for each in fields.all():
+        own = each.bounding_box()
+        assert own["x"] + own["width"] <= box["x"] + box["width"] + 1
+    page.evaluate("window.jupyterapp.shell.collapseLeft()")
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    page.wait_for_timeout(200)
+    page.locator(".vk-fields").scroll_into_view_if_needed()
 
 
 @pytest.mark.parametrize("theme", ["Dark", "Light"])
@@ -369,5 +441,15 @@ WATCHED = """() => {
   window.told = [];
   const note = () => window.told.push(status.textContent.trim());
   new MutationObserver(note).observe(status, { childList: true });
+}"""
+# presses Cancel as soon as it can be
+CANCELLED = """() => {
+  const named = (b) => b.textContent.trim() === "Cancel" && b.closest(".vizkit-explorer");
+  const button = [...document.querySelectorAll("button")].find(named);
+  const press = () => {
+    if (button.disabled) requestAnimationFrame(press);
+    else button.click();
+  };
+  press();
 }"""
 SAVE = "() => window.jupyterapp.commands.execute('docmanager:save')"

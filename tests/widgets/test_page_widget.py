@@ -12,8 +12,8 @@ from vizkit.widgets import explore
 pytestmark = pytest.mark.browser
 WICKED = "</script><img src=x onerror=alert(1)>&{{title}}"
 STRIDES = [1, 2, 4, 8, 16, 32]
-# milliseconds from a key to the next picture on the screen: half of a busy machine's
-MEDIAN = 60
+# milliseconds from a key to the next picture on the screen
+MEDIAN = 30
 TWO_FRAMES = """() => new Promise(
   (done) => requestAnimationFrame(() => requestAnimationFrame(done))
 )"""
@@ -265,6 +265,39 @@ def test_a_click_enlarges_the_channel_in_all_models(page, models, photo):
     assert "no stride 1" in page.locator(".vk-none").nth(2).text_content()
 
 
+def test_a_rank_is_whole_and_one_that_there_is(page, models, photo):
+    rank = page.get_by_label("Rank by energy")
+    words = page.locator(".vk-facts").last
+    show(page, "Stage", "5")
+    for typed, meant in [("1.5", 2), ("-3", 1), ("7", 7), ("0.2", 1), ("9999", 512)]:
+        rank.fill(typed)
+        rank.press("Enter")
+        settled(page)
+        assert f"rank {meant} of 512" in words.text_content()
+        assert rank.input_value() == str(meant)
+        values = strongest(models[2], photo, "stride32")[meant - 1]
+        shown = words.text_content().replace("\N{MINUS SIGN}", "-").split("max ")[1].split(",")[0]
+        assert float(shown) == pytest.approx(values.max(), rel=0.01, abs=1e-6)
+    rank.fill("")
+    rank.press("Tab")
+    assert rank.input_value() == "512"
+    show(page, "Stage", "0")
+    most = strongest(models[0], photo, "stride1").shape[0]
+    assert rank.input_value() == rank.get_attribute("max") == str(most)
+    assert f"rank {most} of {most}" in page.locator(".vk-facts").first.text_content()
+
+
+def test_what_is_going_on_covers_nothing(page):
+    page.evaluate("document.querySelector('.vk-status').textContent = 'Score-CAM of a network'")
+    before = page.locator(".vk-main").bounding_box()
+    status = page.locator(".vk-status").bounding_box()
+    assert status["y"] + status["height"] <= before["y"]
+    tools = page.locator(".vk-toolbar").bounding_box()
+    assert tools["y"] + tools["height"] <= status["y"]
+    page.evaluate("document.querySelector('.vk-status').textContent = ''")
+    assert page.locator(".vk-main").bounding_box() == before, "nothing moves"
+
+
 def test_text_is_never_read_as_html(page):
     assert WICKED in page.title()
     assert WICKED in page.locator("h1").text_content()
@@ -340,10 +373,13 @@ TIMED = """async () => {
 
 
 def test_a_key_is_a_picture_at_once(page, capsys):
-    taken = page.evaluate(LIMITED % TIMED, None)
+    median = np.median(page.evaluate(LIMITED % TIMED, None))
+    if median > MEDIAN:
+        # something else may have kept the machine busy
+        median = np.median(page.evaluate(LIMITED % TIMED, None))
     with capsys.disabled():
-        print(f" {np.median(taken):.1f} ms ", end="")  # noqa: T201
-    assert np.median(taken) < MEDIAN
+        print(f" {median:.1f} ms ", end="")  # noqa: T201
+    assert median <= MEDIAN
 
 
 def test_the_page_is_replaced_in_one_step(explorer, tmp_path):

@@ -1,6 +1,8 @@
 """The similarity explorer: numbers and maps against similarity's and capture's own."""
 
 import dataclasses
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -82,6 +84,33 @@ def test_another_photo_and_errors(models, measured, tmp_path):
     assert "bad.png: not an image" in found.canvas.message
     assert "still those of coffee" in found.canvas.message
     assert found.canvas.busy == ""
+    assert found.photo.value == "coffee"
+    found.close_all()
+
+
+def test_another_photo_can_be_stopped(measured, models, unchanged):
+    found = explore_similarity(measured, vizkit.samples(), models=models)
+    with unchanged(models[0].module):
+        found.photo.value = "coffee"
+        assert found.progress.layout.visibility == "visible"
+        while found.progress.value == 0:
+            found._work._tell(0.05)
+            assert found._work.busy, "done before its second network was begun"
+        found.cancel.click()
+        while any(each.name == "vizkit" for each in threading.enumerate()):
+            time.sleep(0.01)
+    assert found.canvas.message.startswith("Cancelled.")
+    assert found.canvas.busy == ""
+    assert found.cancel.layout.visibility == found.progress.layout.visibility == "hidden"
+    assert found.photo.value == found.canvas.scene["image"] == "astronaut"
+    found.photo.value = "coffee"
+    found.photo.value = "astronaut"
+    found.wait(30)
+    assert found.canvas.scene["image"] == "astronaut"
+    found.photo.value = "coffee"
+    found.wait(30)
+    assert found.canvas.scene["image"] == "coffee"
+    assert found.canvas.message == ""
     found.close_all()
 
 

@@ -195,6 +195,8 @@ def test_keys_go_from_cell_to_cell_and_into_a_stage(page, maps):
     page.locator(".vk-live", has_text="x 33, y 32").wait_for(state="attached")
     press(page, "ArrowDown", "ArrowDown", "ArrowLeft")
     assert title.text_content() == "demo/vovnet19b \N{MIDDLE DOT} no stride 1 in this network"
+    spoken = "demo/vovnet19b \N{MIDDLE DOT} no stride 1 in this network."
+    page.locator(".vk-live", has_text=spoken).wait_for(state="attached")
     press(page, "ArrowRight", "Enter")
     assert page.get_by_label("Show").input_value() == "maps"
     assert page.get_by_label("Stage", exact=True).input_value() == "1"

@@ -51,8 +51,12 @@ class Told:
     def __init__(self):
         self.steps, self.files, self.failures, self.answers = [], [], [], []
         self.upload = Upload()
-        self.upload.tell(Receiver(self.step, self.done, self.failures.append))
+        self.begun = 0
+        self.upload.tell(Receiver(self.begin, self.step, self.done, self.failures.append))
         self.upload.send = self.answers.append
+
+    def begin(self):
+        self.begun += 1
 
     def step(self, name, share):
         self.steps.append((name, share))
@@ -75,13 +79,13 @@ def test_every_message_is_answered():
     assert [share for _, share in told.steps] == [4000 / 10240, 8000 / 10240]
     told.give(b"x", number="b", name="bad", size=1, start=0)
     assert told.failures == ["bad: not an image"]
-    assert told.answers[-1] == {"number": "b", "more": False}
+    assert told.answers[-1] == {"number": "b", "more": False, "stopped": False}
 
 
 def test_a_file_that_is_too_large_is_refused_at_its_first_piece():
     told = Told()
     told.give(b"x" * 10, number="a", name="<b>huge.png", size=MOST + 1, start=0)
-    assert told.answers == [{"number": "a", "more": False}]
+    assert told.answers == [{"number": "a", "more": False, "stopped": False}]
     assert "huge.png: 105 MB are too many to upload" in told.failures[0]
     assert "give its path" in told.failures[0]
 
@@ -89,5 +93,19 @@ def test_a_file_that_is_too_large_is_refused_at_its_first_piece():
 def test_messages_that_make_no_sense_are_answered_and_told():
     told = Told()
     told.upload._handle_custom_msg({"number": "a"}, [])
-    assert told.answers == [{"number": "a", "more": False}]
+    assert told.answers == [{"number": "a", "more": False, "stopped": False}]
     assert told.failures
+
+
+def test_what_was_chosen_together_is_stopped_together():
+    told = Told()
+    whole = {"number": "a", "name": "x.png", "size": 10, "start": 0}
+    told.give(b"01234", **whole, selection="one")
+    assert told.upload.cancel()
+    told.give(b"56789", **whole | {"start": 5}, selection="one")
+    told.give(b"0123456789", **whole | {"number": "b"}, selection="one")
+    assert [each["stopped"] for each in told.answers] == [False, True, True]
+    assert told.files == told.failures == []
+    told.give(b"0123456789", **whole | {"number": "c"}, selection="two")
+    assert told.files == [("x.png", b"0123456789")]
+    assert told.begun == 2

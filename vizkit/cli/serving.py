@@ -1,8 +1,9 @@
-"""Notebooks as pages for readers, served by Voila: their output and widgets, without the code."""
+"""Notebooks in JupyterLab, or as pages for readers: their output and widgets, without the code."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,33 @@ from vizkit.errors import InputError
 
 # where Voila finds its templates
 _TEMPLATES = Path(__file__).parent / "jupyter"
+# where JupyterLab is told its token: in its command, everybody on the machine could read it
+_TOKEN = "JUPYTER_TOKEN"
+# given as options, which no configuration overrules; not even one for the usual kind of provider
+_LAB = f"""import os, sys
+from jupyterlab.labapp import main
+token = os.environ.pop("{_TOKEN}")
+print("Token, where a page asks for one:", token, file=sys.stderr)
+names = ("IdentityProvider", "PasswordIdentityProvider")
+sys.exit(main([*sys.argv[1:], *(f"--{{name}}.token={{token}}" for name in names)]))"""
+
+
+def editing(notebooks: Path) -> tuple[list[str], dict[str, str]]:
+    """Say how to open notebooks in JupyterLab: on this machine only, with a token.
+
+    Parameters
+    ----------
+    notebooks : Path
+        One, or a folder of them.
+
+    Returns
+    -------
+    tuple of (list of str, dict of str to str)
+        The command and its environment.
+    """
+    command = [sys.executable, "-c", _LAB, "--ServerApp.ip=127.0.0.1", str(notebooks)]
+    token = os.environ.get(_TOKEN) or secrets.token_hex(24)
+    return command, os.environ | {_TOKEN: token}
 
 
 def serving(notebooks: Path) -> tuple[list[str], dict[str, str]]:
@@ -29,8 +57,10 @@ def serving(notebooks: Path) -> tuple[list[str], dict[str, str]]:
     Raises
     ------
     InputError
-        If Voila is not installed.
+        If there is no notebook, or Voila is not installed.
     """
+    if notebooks.is_file() and notebooks.suffix != ".ipynb":
+        raise InputError(f"not a notebook: {notebooks}; a page is made of an .ipynb file")
     if find_spec("voila") is None:
         raise InputError("pages without code need Voila: pip install voila")
     command = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -26,15 +25,12 @@ def lab(
     """Open the notebooks in JupyterLab, on this machine only, with a token."""
     import subprocess
 
-    from vizkit.cli.serving import serving
+    from vizkit.cli.serving import editing, serving
     from vizkit.errors import InputError
 
     if not folder.exists():
-        raise InputError(f"no such folder: {folder}")
-    command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", str(folder)]
-    environment = None
-    if as_app:
-        command, environment = serving(folder)
+        raise InputError(f"no such folder or notebook: {folder}")
+    command, environment = (serving if as_app else editing)(folder)
     raise typer.Exit(subprocess.run(command, check=False, env=environment).returncode)
 
 

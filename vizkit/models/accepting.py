@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -96,13 +96,18 @@ def as_classifiers(models: Any) -> list[Classifier]:
     -------
     list of Classifier
         With distinct names.
+
+    Raises
+    ------
+    InputError
+        If there is none, or one is no model.
     """
     if isinstance(models, dict):
         found = [_renamed(as_classifier(model), key) for key, model in models.items()]
-    elif isinstance(models, str | nn.Module | Classifier):
-        found = [as_classifier(models)]
-    else:
+    elif isinstance(models, Iterable) and not isinstance(models, str | nn.Module | Classifier):
         found = [as_classifier(model) for model in models]
+    else:
+        found = [as_classifier(models)]
     if not found:
         raise InputError("no models: the list is empty")
     counts: dict[str, int] = {}

@@ -218,12 +218,12 @@ class AtlasView {
     this.pair.append(...this.sides.map((side) => side.root));
     const right = element("div", "vk-right");
     right.append(this.words, this.pair);
-    this.main.append(this.matrix.root, right, this.status);
+    this.main.append(this.matrix.root, right);
     this.caption = element("p", "vk-caption");
     this.help = element("p", "vk-help", HELP);
     this.help.id = `vk-help-${Math.random().toString(36).slice(2)}`;
     this.main.setAttribute("aria-describedby", this.help.id);
-    this.root.append(this.message, this.main, this.caption, this.help);
+    this.root.append(this.message, this.status, this.main, this.caption, this.help);
   }
 
   listen() {

@@ -58,7 +58,7 @@ class StageView {
     this.status.setAttribute("role", "status");
     this.main = element("div", "vk-main");
     this.panelRow = element("div", "vk-panels");
-    this.main.append(this.strip.root, this.panelRow, this.comparison.box, this.status);
+    this.main.append(this.strip.root, this.panelRow, this.comparison.box);
     this.main.tabIndex = 0;
     this.main.setAttribute("role", "application");
     this.caption = element("p", "vk-caption");
@@ -67,14 +67,14 @@ class StageView {
     this.main.setAttribute("aria-describedby", this.help.id);
     this.live = element("div", "vk-live");
     this.live.setAttribute("aria-live", "polite");
-    const { message, toolbar, main, caption, help, live } = this;
-    this.root.append(message, toolbar.root, main, caption, help, live);
+    const { message, toolbar, status, main, caption, help, live } = this;
+    this.root.append(message, toolbar.root, status, main, caption, help, live);
   }
 
   listen() {
     this.main.addEventListener("keydown", (event) => this.key(event));
     this.off = [onTheme(() => this.repaint("all"))];
-    const observer = new ResizeObserver(() => this.repaint("all"));
+    const observer = new ResizeObserver(() => this.resized());
     observer.observe(this.main);
     this.off.push(() => observer.disconnect());
     const on = (names, call) => {
@@ -89,6 +89,14 @@ class StageView {
     on(["message", "busy"], () => this.tell());
   }
 
+  /** Draw anew, and scroll the chosen stage into sight where there is more or less room for it. */
+  resized() {
+    const { clientWidth: width } = this.main;
+    if (width !== this.width) this.strip.shown = this.comparison.shown = -1;
+    this.width = width;
+    this.repaint("all");
+  }
+
   stop() {
     for (const off of [...this.off, this.unguard]) off?.();
     clearTimeout(this.calm);
@@ -101,8 +109,11 @@ class StageView {
     const [places, models] = this.scene?.ready
       ? [this.scene.meta.places.length, this.scene.models.length]
       : [1, 1];
-    const [place, row] = [clamp(state.place, 0, places - 1), clamp(state.row, 0, models - 1)];
-    return { ...state, place, row };
+    const place = clamp(state.place, 0, places - 1);
+    const row = clamp(state.row, 0, models - 1);
+    // as many channels as another stage has, this one may not have
+    const last = this.scene?.ready ? this.scene.ranks({ ...state, place }) - 1 : Infinity;
+    return { ...state, place, row, rank: clamp(state.rank, 0, last) };
   }
 
   /** Choose something else; Python is told, and not waited for. */
@@ -116,9 +127,9 @@ class StageView {
     this.set({ place: clamp(place, 0, last) });
   }
 
-  /** Choose another channel. */
+  /** Choose another channel: between two of them, and beyond the last, there is none. */
   choose(rank) {
-    this.set({ rank: clamp(rank, 0, this.scene.channels(this.state.place) - 1) });
+    this.set({ rank: clamp(Math.round(rank), 0, this.scene.ranks(this.state) - 1) });
   }
 
   /** Go up or down: to another channel, or to another network. */

@@ -139,6 +139,6 @@ class Comparison extends Strip {
 
   /** The same for those who hear it. */
   get spoken() {
-    return `${this.title.textContent}: ${this.values.textContent}.`;
+    return `${[this.title.textContent, this.values.textContent].filter(Boolean).join(": ")}.`;
   }
 }

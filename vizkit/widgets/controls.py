@@ -36,10 +36,12 @@ class Controls:
         The class explained; empty for the most probable.
     patches : Button
         Asks for what excites each channel most.
+    waiting : Waiting
+        A bar and a button.
     progress : FloatProgress
-        Of slow work.
+        The bar: of slow work.
     cancel : Button
-        Stops it.
+        The button: stops it.
     """
 
     def __init__(self, models: Sequence[str], chosen: Sequence[str], photos: Sequence[str]) -> None:
@@ -67,10 +69,8 @@ class Controls:
             tooltip="Search all photos for what excites each channel most",
             layout=ipw.Layout(width="auto"),
         )
-        self.progress = ipw.FloatProgress(
-            value=0.0, max=1.0, description="Done", style=_DESCRIBED, layout=_hidden("11em")
-        )
-        self.cancel = ipw.Button(description="Cancel", disabled=True, layout=_hidden("auto"))
+        self.waiting = Waiting()
+        self.progress, self.cancel = self.waiting.progress, self.waiting.cancel
         self.quiet = False
 
     @property
@@ -79,9 +79,9 @@ class Controls:
         return (*self.models, self.photo, self.target, self.method, self.read_at)
 
     @property
-    def chosen(self) -> tuple[str, ...]:
-        """Names of the networks that are chosen."""
-        return tuple(each.value for each in self.models if each.value != NONE)
+    def slots(self) -> tuple[str, ...]:
+        """What the menus of networks say: names, or `NONE`."""
+        return tuple(each.value for each in self.models)
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -107,7 +107,7 @@ class Controls:
             self.progress,
             self.cancel,
         )
-        return ipw.Box(fields, layout=ipw.Layout(flex_flow="row wrap", overflow="visible"))
+        return row(fields)
 
     def offer_model(self, name: str) -> None:
         """List another network, and choose it: in the first free place, or the last."""
@@ -117,6 +117,15 @@ class Controls:
                     each.options, each.value = (*each.options, (name, name)), each.value
             free = [each for each in self.models if each.value == NONE] or [self.models[-1]]
             free[0].value = name
+
+    def list_models(self, names: Sequence[str], slots: Sequence[str]) -> None:
+        """List only these networks, and say which are chosen."""
+        options = (("\N{EM DASH}", NONE), *((name, name) for name in names))
+        with self.changing():
+            for each, name in zip(self.models, slots, strict=True):
+                if each.options != options:
+                    each.options = options
+                each.value = name
 
     def offer_photos(self, names: Sequence[str], chosen: str) -> None:
         """List photos, and choose one."""
@@ -132,13 +141,53 @@ class Controls:
 
     def show_busy(self, busy: bool) -> None:
         """Show the bar and the button that stops, or hide them."""
-        self.cancel.disabled = not busy
+        self.waiting.show(busy)
         # what is searched for depends on what is shown
         self.patches.disabled = busy
+
+
+class Waiting:
+    """A bar for slow work, and a button that stops it; they keep their place when hidden.
+
+    Attributes
+    ----------
+    progress : FloatProgress
+        The bar.
+    cancel : Button
+        The button.
+    """
+
+    def __init__(self) -> None:
+        self.progress = ipw.FloatProgress(
+            value=0.0, max=1.0, description="Done", style=_DESCRIBED, layout=_hidden("11em")
+        )
+        self.cancel = ipw.Button(description="Cancel", disabled=True, layout=_hidden("auto"))
+
+    def show(self, busy: bool) -> None:
+        """Show both, or hide them."""
+        self.cancel.disabled = not busy
         if not busy:
             self.progress.value = 0.0
         for each in (self.progress, self.cancel):
             each.layout.visibility = "visible" if busy else "hidden"
+
+
+def row(fields: Sequence[ipw.Widget]) -> ipw.Box:
+    """Lay fields out beside each other, in as many rows as there is need for.
+
+    Parameters
+    ----------
+    fields : sequence of Widget
+        In order.
+
+    Returns
+    -------
+    Box
+        It needs the styles of the canvas.
+    """
+    box = ipw.Box(fields, layout=ipw.Layout(flex_flow="row wrap", overflow="visible"))
+    box.add_class("vk-fields")
+    return box
 
 
 def labelled(words: str, options: Sequence[Any], value: str, width: str) -> ipw.Dropdown:

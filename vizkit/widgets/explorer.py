@@ -15,7 +15,7 @@ from vizkit.errors import InputError, VizkitError
 from vizkit.models import Classifier, as_classifiers
 from vizkit.widgets.album import Album
 from vizkit.widgets.canvas import StageCanvas
-from vizkit.widgets.controls import MOST_MODELS, Controls
+from vizkit.widgets.controls import MOST_MODELS, NONE, Controls
 from vizkit.widgets.kept import Kept
 from vizkit.widgets.looking import Look, Question, Step, look
 from vizkit.widgets.patches import search
@@ -57,6 +57,7 @@ def explore(
 class _Answer:
     """What one question gives the canvas; no maps where they are those it has."""
 
+    asked: _Asked
     question: Question
     look: Look
     classes: tuple[str, ...]
@@ -82,7 +83,7 @@ class Explorer(Kept):
 
     def __init__(self, models: Any = None, images: Any = None) -> None:
         # first, for a widget is closed even if it could not be made
-        self._work = Work(Events(self._step, self._failed, self._finished))
+        self._work = Work(Events(self._step, self._unanswered, self._finished))
         classifiers = as_classifiers(DEFAULT_MODELS if models is None else models)
         if len(classifiers) > MOST_MODELS:
             raise InputError(
@@ -94,7 +95,10 @@ class Explorer(Kept):
         self.controls = Controls(self._shelf.names, names, self._album.names)
         self.canvas = StageCanvas()
         self._question: Question | None = None
+        self._shown: _Asked | None = None
         self._searching = False
+        # what of the last upload could not be taken
+        self._refused: list[str] = []
         self._show(self._answer(self._asked(), None, lambda *_: None))
         super().__init__([self.controls.box(), self.canvas])
         self.add_class("vizkit-explorer")
@@ -114,17 +118,20 @@ class Explorer(Kept):
             field.observe(self._changed, "value")
         self.controls.another.observe(self._guarded(self._add_model), "value")
         self.controls.path.observe(self._guarded(self._add_path), "value")
-        self.controls.upload.tell(Receiver(self._receiving, self._add_upload, self._not_received))
+        receiver = Receiver(
+            self._refused.clear, self._receiving, self._add_upload, self._not_received
+        )
+        self.controls.upload.tell(receiver)
         self.controls.patches.on_click(lambda _button: self._search())
         self.controls.cancel.on_click(lambda _button: self._cancel())
 
     def _asked(self) -> _Asked:
         """Read the fields."""
         controls = self.controls
-        if not controls.chosen:
+        if not any(controls.slots):
             raise InputError("no model is chosen")
         return _Asked(
-            controls.chosen,
+            controls.slots,
             controls.photo.value,
             controls.read_at.value,
             controls.method.value,
@@ -132,18 +139,24 @@ class Explorer(Kept):
         )
 
     def _changed(self, _change: Any) -> None:
-        """Ask for what the fields say now."""
+        """Ask for what somebody has set."""
         if self.controls.quiet:
             return
-        self.canvas.message = ""
+        self._refused.clear()
+        self._ask()
+
+    def _ask(self) -> None:
+        """Ask for what the fields say now."""
+        self._say()
         try:
             asked = self._asked()
         except VizkitError as error:
-            self._failed(in_words(error))
+            self._work.cancel()
+            self._unanswered(in_words(error))
             return
         before = self._question
         if self._searching:
-            self.canvas.message = "The search for top patches was stopped by another question."
+            self._say("The search for top patches was stopped by another question.")
         self._searching = False
         self._busy("working")
         self._work.start(lambda step: self._answer(asked, before, step), self._show)
@@ -167,13 +180,13 @@ class Explorer(Kept):
         if before is None or not question.same_maps(before):
             maps = map_scene(found, self._shelf.windows(question.classifiers, found.maps))
         classes = shared_classes(question.classifiers, logits).names
-        return _Answer(question, found, classes, maps, heat_scene(found, question.method))
+        return _Answer(asked, question, found, classes, maps, heat_scene(found, question.method))
 
     def _show(self, answer: _Answer) -> None:
         """Give the canvas another picture."""
         canvas = self.canvas
         same_layers = answer.question.same_layers(self._question)
-        self._question = answer.question
+        self._question, self._shown = answer.question, answer.asked
         self.controls.offer_classes(answer.classes)
         # maps that are shown already are kept, as the canvas keeps them
         kept = answer.look.maps if answer.maps is not None else self.look.maps
@@ -193,7 +206,8 @@ class Explorer(Kept):
         classifiers, places = self._question.classifiers, self.look.places
         photos = self._album.images
         self._searching = True
-        self.canvas.message = ""
+        self._refused.clear()
+        self._say()
         self._busy("searching")
         self._work.start(lambda step: search(classifiers, places, photos, step), self._show_patches)
 
@@ -206,7 +220,7 @@ class Explorer(Kept):
             return
         self.controls.offer_model(name.strip())
         self._clear(self.controls.another, "")
-        self._changed(None)
+        self._ask()
 
     def _add_path(self, path: str) -> None:
         if not path.strip():
@@ -220,8 +234,13 @@ class Explorer(Kept):
         self.controls.progress.value = share
 
     def _not_received(self, words: str) -> None:
+        self._refused.append(words)
         self._finished()
-        self._failed(words)
+        # what another file of the same upload is shown soon, the picture does not still show
+        if self._work.busy:
+            self._say()
+        else:
+            self._failed("")
 
     def _add_upload(self, name: str, content: bytes) -> None:
         self._finished()
@@ -229,7 +248,7 @@ class Explorer(Kept):
 
     def _offer(self, name: str) -> None:
         self.controls.offer_photos(self._album.names, name)
-        self._changed(None)
+        self._ask()
 
     def _clear(self, field: ipw.Widget, value: object) -> None:
         with self.controls.changing():
@@ -241,7 +260,8 @@ class Explorer(Kept):
         def observer(change: Any) -> None:
             if self.controls.quiet:
                 return
-            self.canvas.message = ""
+            self._refused.clear()
+            self._say()
             try:
                 act(change["new"])
             except Exception as error:
@@ -253,7 +273,7 @@ class Explorer(Kept):
         stopped = [self._work.cancel(), self.controls.upload.cancel()]
         if any(stopped):
             self._finished()
-            self._failed("Cancelled.")
+            self._unanswered("Cancelled.")
 
     def _busy(self, text: str) -> None:
         self.canvas.busy = text
@@ -263,14 +283,34 @@ class Explorer(Kept):
         self.canvas.busy = text
         self.controls.progress.value = share
 
+    def _say(self, *words: str) -> None:
+        """Tell something, after which files of an upload were refused."""
+        self.canvas.message = "\n".join(filter(None, [*self._refused, *words]))
+
     def _failed(self, words: str) -> None:
         shown = self._question
         if shown is None:
-            self.canvas.message = words
+            self._say(words)
             return
         names = ", ".join(each.name for each in shown.classifiers)
         photo, method = shown.photo.photos[0].name, self.canvas.heat["method"]
-        self.canvas.message = f"{words}\nThe picture still shows {names} on {photo}, {method}."
+        self._say(words, f"The picture still shows {names} on {photo}, {method}.")
+
+    def _unanswered(self, words: str) -> None:
+        """Tell why there is no other picture, and have the fields say what this one shows.
+
+        Else any other change would ask the same again.
+        """
+        shown, controls = self._shown, self.controls
+        if shown is not None:
+            # what could not be loaded is no choice
+            controls.list_models(self._shelf.names, shown.slots)
+            with controls.changing():
+                controls.photo.value = shown.photo
+                controls.read_at.value = shown.read_at
+                controls.method.value = shown.method
+                controls.target.value = shown.target or ""
+        self._failed(words)
 
     def _finished(self) -> None:
         if not self._work.busy:
@@ -282,11 +322,16 @@ class Explorer(Kept):
 class _Asked:
     """What the fields say."""
 
-    models: tuple[str, ...]
+    slots: tuple[str, ...]
     photo: str
     read_at: str
     method: str
     target: str | None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the networks."""
+        return tuple(name for name in self.slots if name != NONE)
 
 
 def _output(target: str | None, classifiers: Sequence[Classifier]) -> str | int | None:

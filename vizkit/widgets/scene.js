@@ -47,6 +47,12 @@ class Scene {
     return Math.max(1, ...this.models.map((each) => each.maps[place]?.cell.kept ?? 0));
   }
 
+  /** How many ranks there are to choose from: those of a stage, or of all that are compared. */
+  ranks({ view, place }) {
+    const places = view === "comparison" ? this.meta.places.map((_, i) => i) : [place];
+    return Math.max(...places.map((each) => this.channels(each)));
+  }
+
   /** Low and high end of the colours of a cell that shares them, by how scales are tied. */
   tied(scales, scale, n, place) {
     if (scale === "stage") return scales.stage[Math.min(place, scales.stage.length - 1)];

@@ -14,7 +14,7 @@ from vizkit.models import Classifier, as_classifiers, load
 from vizkit.results import Similarity
 from vizkit.widgets.album import Album
 from vizkit.widgets.atlas import AtlasCanvas, atlas_scene, tap_scene
-from vizkit.widgets.controls import labelled
+from vizkit.widgets.controls import Waiting, labelled, row
 from vizkit.widgets.kept import Kept
 from vizkit.widgets.scene import Scene
 from vizkit.widgets.work import Events, Step, Work
@@ -69,6 +69,10 @@ class SimilarityExplorer(Kept):
         The picture; its traits ``row`` and ``column`` say which pair is chosen.
     photo : Dropdown
         Whose maps are shown.
+    progress : FloatProgress
+        Of slow work.
+    cancel : Button
+        Stops it.
     """
 
     def __init__(
@@ -81,10 +85,13 @@ class SimilarityExplorer(Kept):
         self.canvas = AtlasCanvas(atlas=atlas.meta, matrix=atlas.data)
         self._work = Work(Events(self._step, self._failed, self._finished))
         self.photo = labelled("Photo", [(n, n) for n in album.names], album.names[0], "17em")
-        self._show(self._maps(album.names[0], lambda *_: None))
-        super().__init__([self.photo, self.canvas])
+        self._waiting = Waiting()
+        self.progress, self.cancel = self._waiting.progress, self._waiting.cancel
+        self._show(album.names[0], self._maps(album.names[0], lambda *_: None))
+        super().__init__([row([self.photo, self.progress, self.cancel]), self.canvas])
         self.add_class("vizkit-explorer")
         self.photo.observe(self._changed, "value")
+        self.cancel.on_click(lambda _button: self._stop())
 
     def _title(self) -> str:
         return f"Similarity: {', '.join(self.similarity.models)}"
@@ -92,8 +99,17 @@ class SimilarityExplorer(Kept):
     def _changed(self, change: Any) -> None:
         name = change["new"]
         self.canvas.message = ""
+        if name == self._shown:
+            # its maps are here, and no others are wanted any more
+            self._work.cancel()
+            return
         self.canvas.busy = "working"
-        self._work.start(lambda step: self._maps(name, step), self._show)
+        self._waiting.show(True)
+        self._work.start(lambda step: self._maps(name, step), lambda scene: self._show(name, scene))
+
+    def _stop(self) -> None:
+        if self._work.cancel():
+            self._failed("Cancelled.")
 
     def _maps(self, photo: str, step: Step) -> Scene:
         """Run the networks; in a thread of its own."""
@@ -105,19 +121,24 @@ class SimilarityExplorer(Kept):
             maps[name] = capture(classifier, self._album[photo], taps)
         return tap_scene(labels, maps)
 
-    def _show(self, scene: Scene) -> None:
+    def _show(self, photo: str, scene: Scene) -> None:
+        self._shown = photo
         with self.canvas.hold_sync():
             self.canvas.scene, self.canvas.scene_data = scene.meta, scene.data
 
-    def _step(self, text: str, _share: float) -> None:
+    def _step(self, text: str, share: float) -> None:
         self.canvas.busy = text
+        self.progress.value = share
 
     def _failed(self, words: str) -> None:
+        """Tell why there are no other maps, and have the field say whose these are."""
+        self.photo.value = self._shown
         self.canvas.message = f"{words}\nThe maps are still those of {self.canvas.scene['image']}."
 
     def _finished(self) -> None:
         if not self._work.busy:
             self.canvas.busy = ""
+            self._waiting.show(False)
 
 
 def _networks(similarity: Similarity, models: Any) -> list[Classifier]:

@@ -6,6 +6,35 @@
 
 // stages, not layers
 const FEW = 8;
+// letters of a name that three lines of a narrow column have room for
+const ROOM = 27;
+
+/**
+ * What tells names apart: module paths without the parts that all of one branch share.
+ *
+ * "stages.1.blocks.0.conv_mid.2.conv_pw" becomes "\u20261.conv_mid.2.conv_pw": the beginning, where
+ * most paths are alike, is all that narrow columns and menus would show of it.
+ */
+function endsOf(names) {
+  const paths = names.map((name) => name.split("."));
+  const ends = names.map((name, n) => {
+    if (name.length <= ROOM) return name;
+    const parts = paths[n];
+    const branch = paths.filter(([first]) => first === parts[0]);
+    const own = parts.filter((part, i) => branch.some((other) => other[i] !== part)).join(".");
+    if (!own) return name;
+    return own.length > ROOM ? `\u2026${own.slice(-ROOM)}` : `\u2026${own}`;
+  });
+  // parts of two branches may be alike
+  return names.map((name, i) => (ends.indexOf(ends[i]) === ends.lastIndexOf(ends[i]) ? ends[i] : name));
+}
+
+/** Write a module path that may be broken after its dots. */
+function breakable(node, path) {
+  const parts = path.split(/(?<=\.)/);
+  node.append(...parts.flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part])));
+  return node;
+}
 
 /** A small picture of every stage of every network, in columns by stride. */
 class Strip {
@@ -21,7 +50,9 @@ class Strip {
     this.root.style.setProperty("--vk-places", places.length);
     this.root.classList.toggle("vk-many", places.length > FEW);
     this.cells = [];
-    this.heads = places.map((name, i) => this.clickable(element("div", "vk-head", name), i));
+    this.heads = endsOf(places).map((end, i) =>
+      this.clickable(breakable(element("div", "vk-head"), end), i),
+    );
     this.heads.forEach((head, i) => head.setAttribute("title", places[i]));
     this.root.replaceChildren(element("div", "vk-corner"), ...this.heads);
     scene.models.forEach((model, n) => {
@@ -81,7 +112,9 @@ class Strip {
     const { offsetLeft: left, offsetWidth: width } = this.heads[place];
     const names = this.root.firstChild.offsetWidth;
     const { scrollLeft, clientWidth } = this.root;
-    if (left - names < scrollLeft) this.root.scrollLeft = left - names;
+    // what stands before the first, there is no other key for
+    if (!place) this.root.scrollLeft = 0;
+    else if (left - names < scrollLeft) this.root.scrollLeft = left - names;
     if (left + width > scrollLeft + clientWidth) this.root.scrollLeft = left + width - clientWidth;
   }
 

@@ -71,6 +71,10 @@ class Toolbar {
     place.onchange = () => this.view.move(Number(place.value));
     tiles.onchange = () => this.view.set({ tiles: Number(tiles.value) });
     rank.oninput = () => rank.value && this.view.choose(Number(rank.value) - 1);
+    // what was typed may be no rank at all
+    rank.onchange = () => {
+      rank.value = String(this.view.state.rank + 1);
+    };
     scale.onchange = () => this.view.set({ scale: scale.value });
     cells.onchange = () => this.view.set({ cells: cells.value });
     overlay.oninput = () => this.view.set({ overlay: Number(overlay.value) });
@@ -78,7 +82,9 @@ class Toolbar {
 
   /** List the stages of a new scene. */
   build({ meta }) {
-    this.fields.place.replaceChildren(...meta.places.map((name, i) => new Option(name, i)));
+    const options = endsOf(meta.places).map((end, i) => new Option(end, i));
+    options.forEach((option, i) => option.setAttribute("title", meta.places[i]));
+    this.fields.place.replaceChildren(...options);
   }
 
   /** Show what is chosen. */
@@ -87,7 +93,7 @@ class Toolbar {
       this.fields[name].value = String(state[name]);
     }
     const { rank } = this.fields;
-    rank.max = scene.channels(state.place);
+    rank.max = scene.ranks(state);
     // not while somebody types
     if (Number(rank.value) !== state.rank + 1) rank.value = String(state.rank + 1);
     const shown = shownIn(state);

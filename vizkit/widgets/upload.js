@@ -9,22 +9,34 @@ const PIECE = 1 << 20;
 const PATIENCE = 5000;
 const SILENT = "No answer from the kernel: is it running, and free?";
 
-/** Send one file; true once Python has all of it. */
-async function sendFile(model, answers, file, tell) {
-  const number = `${Date.now()}-${Math.random()}`;
+const unique = () => `${Date.now()}-${Math.random()}`;
+
+/** Send the files that were chosen together, until somebody stops them. */
+async function sendAll(model, answers, files, tell) {
+  const selection = unique();
+  for (const file of files) {
+    if (!(await sendFile(model, answers, file, { selection, tell }))) break;
+  }
+  tell("");
+}
+
+/** Send one file; false if its selection was stopped. */
+async function sendFile(model, answers, file, { selection, tell }) {
+  const number = unique();
   const { name, size } = file;
   let start = 0;
   do {
     tell(`Uploading: ${Math.floor((100 * start) / Math.max(1, size))} %`);
     const piece = await file.slice(start, start + PIECE).arrayBuffer();
     const answer = answers.next(number);
-    model.send({ number, name, size, start }, undefined, [piece]);
+    model.send({ selection, number, name, size, start }, undefined, [piece]);
     const calm = setTimeout(() => tell(SILENT), PATIENCE);
-    const { more } = await answer;
+    const { more, stopped } = await answer;
     clearTimeout(calm);
     start += piece.byteLength;
-    if (!more) return;
+    if (!more) return !stopped;
   } while (start < size);
+  return true;
 }
 
 /** What Python answers, by the number of the upload. */
@@ -66,8 +78,7 @@ function render({ model, el }) {
     // else the same file could not be chosen again
     input.value = "";
     try {
-      for (const file of files) await sendFile(model, answers, file, tell);
-      tell("");
+      await sendAll(model, answers, files, tell);
     } catch (error) {
       tell(`Not uploaded: ${error.message}`);
     }

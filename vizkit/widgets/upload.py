@@ -104,6 +104,8 @@ class Receiver:
 
     Attributes
     ----------
+    begun : callable
+        Files that were chosen together begin to arrive.
     step : callable
         The file's name, and how much of it is here, in [0, 1].
     done : callable
@@ -112,6 +114,7 @@ class Receiver:
         What went wrong, in words.
     """
 
+    begun: Callable[[], None]
     step: Callable[[str, float], None]
     done: Callable[[str, bytes], None]
     failed: Callable[[str], None]
@@ -137,6 +140,9 @@ class Upload(anywidget.AnyWidget):
     def __init__(self) -> None:
         self._inbox = Inbox()
         self._receiver: Receiver | None = None
+        # files that were chosen together: what arrives, and what nobody wants any more
+        self._selection: str | None = None
+        self._unwanted: str | None = None
         super().__init__()
         self.on_msg(self._received)
 
@@ -149,22 +155,35 @@ class Upload(anywidget.AnyWidget):
         self._receiver = receiver
 
     def cancel(self) -> bool:
-        """Stop what is on its way; tell whether there was any."""
+        """Stop what is on its way, and what was chosen with it; tell whether there was any."""
+        self._unwanted = self._selection
         return self._inbox.clear()
 
     def _received(self, _widget: Any, content: dict[str, Any], buffers: Sequence[Any]) -> None:
         """Answer one message, whatever comes of it: else the browser waits for ever."""
-        answer = {"number": content.get("number"), "more": False}
+        answer = {"number": content.get("number"), "more": False, "stopped": False}
         try:
+            self._select(content.get("selection"))
             answer["more"] = self._take(content, bytes(buffers[0]))
         except StoppedError:
             # whoever stopped it has said so
-            pass
+            answer["stopped"] = True
         except Exception as error:
             self._inbox.clear()
             if self._receiver is not None:
                 self._receiver.failed(in_words(error))
         self.send(answer)
+
+    def _select(self, selection: str | None) -> None:
+        """Note which files were chosen together."""
+        if selection is None:
+            return
+        if selection == self._unwanted:
+            raise StoppedError("the upload was stopped")
+        if selection != self._selection:
+            self._selection = selection
+            if self._receiver is not None:
+                self._receiver.begun()
 
     def _take(self, content: dict[str, Any], piece: bytes) -> bool:
         """Take a piece; tell whether another is wanted."""
