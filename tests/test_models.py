@@ -249,5 +249,5 @@ def test_a_pretrained_network_keeps_the_number_of_its_classes():
 
 @pytest.mark.parametrize("models", [3, [3], None, {"a": 3}])
 def test_what_is_no_model(models):
-    with pytest.raises(InputError, match="a model is a name, an nn.Module or a Classifier, not"):
+    with pytest.raises(InputError, match=r"a model is a name, an nn.Module or a Classifier, not"):
         as_classifiers(models)
