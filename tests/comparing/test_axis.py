@@ -103,8 +103,8 @@ def test_one_layer_at_each_stride_keeps_its_own_name_where_all_agree():
 
 
 def test_no_order_of_any_one_network_decides_where_none_has_all():
-    left = [(4, "conv3_1"), (4, "conv3_3"), (8, "conv4_1")]
-    right = [(4, "conv3_2"), (8, "conv4_1"), (8, "conv4_10"), (8, "conv4_9")]
+    left = [(4, "conv3_1"), (4, "conv3_3"), (8, "conv4_1"), (8, "conv4_10")]
+    right = [(4, "conv3_2"), (8, "conv4_1"), (8, "conv4_9")]
     found = [name for _, name in in_order([left, right])]
     assert found == ["conv3_1", "conv3_2", "conv3_3", "conv4_1", "conv4_9", "conv4_10"]
 
@@ -154,3 +154,17 @@ def test_real_networks_lie_where_their_maps_say():
         maps = vizkit.capture(model, photo)
         for place, tap in axis.taps[name].items():
             assert maps.inputs.shape[-1] // maps[tap].shape[-1] == place
+
+
+def test_each_network_keeps_its_own_order_among_others():
+    ours = [(1, "conv1"), (4, "conv2"), (4, "conv3"), (8, "conv4")]
+    theirs = [(2, "stem"), (4, "reduce"), (4, "mid"), (4, "concat"), (8, "again")]
+    found = in_order([ours, theirs])
+    for own in (ours, theirs):
+        assert [layer for layer in found if layer in own] == own
+    strides = [stride for stride, _ in found]
+    assert strides == sorted(strides)
+
+
+def test_orders_that_contradict_each_other_are_by_number():
+    assert in_order([[(1, "b"), (1, "a")], [(1, "a"), (1, "b")]]) == [(1, "a"), (1, "b")]

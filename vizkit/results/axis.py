@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 
 import pandas as pd
 
@@ -99,12 +100,25 @@ def in_order(networks: Iterable[Iterable[Layer]]) -> list[Layer]:
     Returns
     -------
     list of (int, str)
-        Forward order where one network has all that the others have, else by stride and number.
+        Each network's own order; where that leaves a choice, or two contradict each other, by
+        stride and number.
     """
     own = [list(dict.fromkeys(layers)) for layers in networks]
-    longest = max(own, key=len)
-    every = set().union(*own)
-    return longest if len(longest) == len(every) else sorted(every, key=_depth)
+    order: TopologicalSorter[Layer] = TopologicalSorter()
+    for layers in own:
+        for n, layer in enumerate(layers):
+            order.add(layer, *layers[max(0, n - 1) : n])
+    try:
+        order.prepare()
+    except CycleError:
+        return sorted(set().union(*own), key=_depth)
+    found: list[Layer] = []
+    ready: list[Layer] = []
+    while order.is_active():
+        ready = sorted((*ready, *order.get_ready()), key=_depth, reverse=True)
+        found.append(ready.pop())
+        order.done(found[-1])
+    return found
 
 
 def _by_stride(taps: Sequence[Tap]) -> dict[int, Place]:
