@@ -13,7 +13,7 @@ from torchvision import transforms
 
 import vizkit
 from vizkit.errors import InputError
-from vizkit.images import Transform, as_images, photos_in, prepare, read, readable, to_rgb
+from vizkit.images import Images, Transform, as_images, photos_in, prepare, read, readable, to_rgb
 from vizkit.models import timm_transform
 
 PLAIN = Transform((32, 32), (36, 36))
@@ -438,3 +438,12 @@ def test_a_photo_is_turned_once(tmp_path, kind, orientation):
     assert np.array_equal(np.asarray(to_rgb(once)), expected)
     whole = vizkit.Transform(expected.shape[:2], expected.shape[:2], interpolation="nearest")
     assert np.array_equal(whole.view(once), expected)
+
+
+def test_names_that_look_like_numbered_ones_stay_apart():
+    photo = noise(9, 9)
+    named = as_images([{"x": photo}, {"x (2)": photo}, {"x": photo}, {"x": photo}])
+    assert [each.name for each in named] == ["x", "x (2)", "x (3)", "x (4)"]
+    assert as_images(named) is named
+    again = as_images(Images((*named.photos[:1], *named.photos[:1])))
+    assert [each.name for each in again] == ["x", "x (2)"]

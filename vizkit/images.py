@@ -296,33 +296,30 @@ def as_images(images: Any) -> Images:
     InputError
         If a path does not exist, a folder has no images, or a value is of another kind.
     """
-    if isinstance(images, Images):
+    if isinstance(images, Images) and len({photo.name for photo in images}) == len(images):
         return images
     photos = tuple(_photos(images, ""))
     if not photos:
         raise InputError("no images: the list is empty")
-    named = [photo.name or f"image {i}" for i, photo in enumerate(photos, 1)]
-    return Images(
-        tuple(
-            replace(photo, name=name)
-            for photo, name in zip(photos, _distinct(photos, named), strict=True)
-        )
-    )
+    return Images(_distinct(photos))
 
 
-def _distinct(photos: Sequence[Photo], names: list[str]) -> list[str]:
+def _distinct(photos: Sequence[Photo]) -> tuple[Photo, ...]:
     """Give files of one name their whole paths, and number what still has the same name."""
+    names = [photo.name or f"image {i}" for i, photo in enumerate(photos, 1)]
     counts = Counter(names)
-    names = [
-        str(photo.path) if counts[name] > 1 and name == (photo.path and photo.path.name) else name
-        for photo, name in zip(photos, names, strict=True)
-    ]
-    seen: Counter[str] = Counter()
-    for n, name in enumerate(names):
-        seen[name] += 1
-        if seen[name] > 1:
-            names[n] = f"{name} ({seen[name]})"
-    return names
+    used: set[str] = set()
+    found = []
+    for photo, given in zip(photos, names, strict=True):
+        alike = counts[given] > 1 and photo.path is not None and given == photo.path.name
+        plain = name = printable(photo.path) if alike else given
+        count = 1
+        while name in used:
+            count += 1
+            name = f"{plain} ({count})"
+        used.add(name)
+        found.append(photo if name == photo.name else replace(photo, name=name))
+    return tuple(found)
 
 
 def readable(images: Images) -> tuple[Images, dict[str, str]]:

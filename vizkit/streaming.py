@@ -171,7 +171,7 @@ def labels_of(images: Images) -> tuple[str, ...] | None:
         The first folder of each photo's name; None if any photo lies in none.
     """
     # a name that is the file's whole path says nothing about classes
-    if not all("/" in each.name and str(each.path) != each.name for each in images):
+    if not all("/" in each.name and printable(each.path) != each.name for each in images):
         return None
     return tuple(photo.name.partition("/")[0] for photo in images)
 

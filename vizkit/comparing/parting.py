@@ -82,7 +82,7 @@ def disagreement(
     """
     whole("batch_size", batch_size)
     classifiers = _several(models)
-    photos = _distinct(as_images(images))
+    photos = as_images(images)
     asked = _explainers(classifiers, method, at) if maps else []
     said = PredictionTally(classifiers, photos, _outputs(classifiers, photos, labelled))
     tally = MapTally(by_stride=at == "stages")
@@ -134,7 +134,7 @@ def disputed(found: Disagreement, images: object, count: int = 6, by: str = "div
         If they are other images, or cannot be ranked by this.
     """
     whole("count", count)
-    photos = _distinct(as_images(images))
+    photos = as_images(images)
     chosen = found.ranked(by).head(count)
     picked = [photos.photos[n] for n in chosen["position"] if n < len(photos)]
     if [photo.name for photo in picked] != list(chosen["image"]):
@@ -214,20 +214,6 @@ def _outputs(
     folders = sorted(set(labels))
     wanted = [folder_indices(each, folders) for each in classifiers]
     return [torch.tensor([own[label] for label in labels]) for own in wanted]
-
-
-def _distinct(images: Images) -> Images:
-    """Give images of one name numbers, to tell them apart."""
-    used: set[str] = set()
-    photos = []
-    for photo in images:
-        name, count = photo.name, 1
-        while name in used:
-            count += 1
-            name = f"{photo.name} ({count})"
-        used.add(name)
-        photos.append(photo if name == photo.name else replace(photo, name=name))
-    return Images(tuple(photos))
 
 
 def _transforms(classifiers: Sequence[Classifier], images: Images) -> dict[str, str]:

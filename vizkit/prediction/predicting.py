@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 
 import pandas as pd
-from torch import Tensor, nn
+from torch import nn
 from tqdm.auto import tqdm
 
 from vizkit.errors import InputError, UnreadableWarning, whole
@@ -14,6 +14,7 @@ from vizkit.forward import BATCH_SIZE, recorded
 from vizkit.images import Images, as_images
 from vizkit.models import Classifier, as_classifier, as_classifiers
 from vizkit.models.names import synsets_of
+from vizkit.outcomes import checked
 from vizkit.prediction.ranking import ranked
 from vizkit.streaming import stream
 
@@ -99,7 +100,7 @@ def predictions(
             for each, own, given in zip(classifiers, parts, batch.inputs, strict=True):
                 if names:
                     with recorded(each.module, (), given) as (_, logits):
-                        own.append(ranked(_finite(each, logits), names, each.classes, k))
+                        own.append(ranked(checked(each, logits), names, each.classes, k))
             bar.update(len(batch))
     require_some(len(images), failed)
     tables = []
@@ -111,12 +112,6 @@ def predictions(
             table["synset"] = [known[i] if i < len(known) else "" for i in table["index"]]
         tables.append(table)
     return pd.concat(tables, ignore_index=True), failed
-
-
-def _finite(classifier: Classifier, logits: Tensor) -> Tensor:
-    if not logits.isfinite().all():
-        raise InputError(f"{classifier.name} gives NaN or infinity")
-    return logits
 
 
 def require_some(count: int, failed: dict[str, str]) -> None:
