@@ -4,6 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 PYTEST_ARGS ?=
+# tests wait for browsers and other processes now and then: more of them than cores
+PYTEST_WORKERS ?= 3
+BENCH_MODELS ?= vgg16,vgg19_bn,ese_vovnet19b_dw
+BENCH_RECORD ?= notebooks/tables/benchmarks.json
+BENCH_ARGS ?=
 
 .PHONY: report lab test lint bench clean
 
@@ -15,7 +20,7 @@ lab: $(VENV)/.dev
 	$(BIN)/vizkit lab notebooks
 
 test: $(VENV)/.dev $(VENV)/.browser
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --nbmake \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadfile --nbmake \
 	    tests notebooks $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
@@ -23,8 +28,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.base
-	$(BIN)/vizkit bench
+# about fifteen minutes, best with nothing else running; then notebooks/benchmarks.md is made again
+bench: $(VENV)/.bench
+	$(BIN)/vizkit bench all --models $(BENCH_MODELS) --weights none --device cpu \
+	    --out $(BENCH_RECORD) $(BENCH_ARGS)
+	$(BIN)/vizkit bench page $(BENCH_RECORD) --out notebooks/benchmarks.md
 
 clean:
 	rm -rf $(VENV) report build dist
@@ -36,21 +44,26 @@ else
 	$(PYTHON) -m venv $(VENV)
 endif
 
-$(VENV)/.base: $(VENV)/bin/python pyproject.toml
+# bytecode is written when a module is first used: to compile all of them takes a minute
+export PYTHONDONTWRITEBYTECODE :=
 ifdef UV
-	uv pip install --quiet --python $(BIN)/python -e .
+INSTALL := uv pip install --quiet --python $(BIN)/python -e
 else
-	$(BIN)/python -m pip install --quiet -e .
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile -e
 endif
+
+$(VENV)/.base: $(VENV)/bin/python pyproject.toml
+	$(INSTALL) .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.base
-ifdef UV
-	uv pip install --quiet --python $(BIN)/python -e ".[dev]"
-else
-	$(BIN)/python -m pip install --quiet -e ".[dev]"
-endif
-	@touch $@
+# what tests and benchmarks need holds all that the package needs
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml
+	$(INSTALL) ".[dev]"
+	@touch $(VENV)/.base $@
+
+$(VENV)/.bench: $(VENV)/bin/python pyproject.toml
+	$(INSTALL) ".[bench]"
+	@touch $(VENV)/.base $@
 
 # a browser for the page tests: the system's, else Debian's package, else playwright's own;
 # where none can be had, those tests are skipped and say so

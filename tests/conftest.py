@@ -14,9 +14,8 @@ from torch import nn
 
 import vizkit
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # several test processes share the cores: what they start shall not take all of them
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# what tests start shall count as they do, and not take all cores from each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 HOOKS = [name for name in vars(nn.Module()) if name.endswith("_hooks")]

@@ -51,7 +51,7 @@ class TestRead:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("", "cannot read boxes from .*boxes.csv: No columns"),
+            ("", "cannot read boxes from .*boxes.csv: an empty file"),
             ('file,x0\n"a', "cannot read boxes from"),
             ("file,x0,y0,x1\na.png,1,2,3\n", "has no column 'y1': it needs file, x0, y0, x1, y1"),
             ("a.png,1,2,3,4\n", "has no column 'file'"),
@@ -133,8 +133,8 @@ class TestInInput:
             ((0, 0, 3), "not enough values"),
             ((0, 0, 3, 4, 5), "too many values"),
             (("a", 0, 3, 4), "could not convert"),
-            (5, "not iterable"),
-            (None, "not iterable"),
+            (5, "boxes are four numbers each"),
+            (None, "boxes are four numbers each"),
         ],
     )
     @pytest.mark.parametrize("kind", [list, dict])

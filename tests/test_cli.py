@@ -1,4 +1,4 @@
-"""The command line as a user runs it: a real process, its output and its exit code."""
+"""The command line as a user runs it: its output, its exit code and what it writes."""
 
 import json
 import re
@@ -7,19 +7,12 @@ import sys
 
 import pandas as pd
 import pytest
+from commands import run, run_apart
 from PIL import Image
 
 import vizkit
 from vizkit.attribution import METHODS
-from vizkit.cli import main
 from vizkit.errors import InputError
-
-
-def run(*words, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-W", "error::UserWarning:vizkit", "-m", "vizkit", *map(str, words)],
-        capture_output=True, text=True, cwd=cwd, check=False,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +42,11 @@ def test_help_and_version_import_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert run("--version").stdout.strip() == vizkit.__version__
+    assert run_apart("--version").stdout.strip() == vizkit.__version__
 
 
 def test_predict_equals_the_library(photo):
-    done = run("predict", photo, "-m", "demo/vgg11_bn,demo/vgg11", "-k", 2, "--json")
+    done = run_apart("predict", photo, "-m", "demo/vgg11_bn,demo/vgg11", "-k", 2, "--json")
     rows = json.loads(done.stdout)
     expected = vizkit.predict("demo/vgg11_bn", photo, 2)
     assert [row["model"] for row in rows] == ["demo/vgg11_bn"] * 2 + ["demo/vgg11"] * 2
@@ -117,15 +110,13 @@ def test_compare_draws_a_page_a_file(photo, tmp_path):
     assert written[1].read_bytes() == drawn.read_bytes()
 
 
-def test_compare_layer_by_layer_in_one_file(photo, tmp_path, monkeypatch, capsys):
+def test_compare_layer_by_layer_in_one_file(photo, tmp_path):
     words = ["compare", photo, photo, "-m", "demo/vgg11,demo/vgg11_bn", "--at", "layers", "--role",
              "conv", "--per-page", 1, "--theme", "dark", "--same-pixels", "--show", "energy",
              "-o", tmp_path / "a.pdf"]  # fmt: skip
-    monkeypatch.setattr(sys, "argv", ["vizkit", *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert stopped.value.code == 0
-    assert capsys.readouterr().out.split() == [str(tmp_path / "a.pdf")]
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(tmp_path / "a.pdf")]
     content = (tmp_path / "a.pdf").read_bytes()
     assert content.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", content)) == 2
@@ -186,30 +177,22 @@ def test_attribute_writes_a_picture(photo, tmp_path):
         (["report", "--channels", "0"], "channels must be a whole number of at least 1, not 0"),
     ],
 )
-def test_bad_input_is_one_clear_line_and_exit_code_2(
-    words, message, photo, tmp_path, monkeypatch, capsys
-):
-    """In this process: most of a real one's time goes into importing."""
+def test_bad_input_is_one_clear_line_and_exit_code_2(words, message, photo, tmp_path):
     words = [word.format(photo=photo) for word in words]
     if "-m" not in words and words[0] in {"predict", "stats", "attribute", "evaluate", "compare"}:
         words += ["-m", "demo/vgg11_bn"]
     if words[0] == "report":
         words += ["-m", "demo/vgg11_bn"]
-    monkeypatch.setattr(sys, "argv", ["vizkit", *words])
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert stopped.value.code == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    line = printed.err.strip().splitlines()[-1]
+    done = run(*words, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    line = done.stderr.strip().splitlines()[-1]
     assert line.startswith("vizkit: ")
     assert message in line
     assert list(tmp_path.iterdir()) == []
 
 
 def test_bad_input_of_a_real_process(tmp_path):
-    done = run("predict", "missing.jpg", cwd=tmp_path)
+    done = run_apart("predict", "missing.jpg", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.strip().splitlines()[-1] == "vizkit: no such image: missing.jpg"
     assert "Traceback" not in done.stderr

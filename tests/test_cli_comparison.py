@@ -1,24 +1,14 @@
 """The commands that compare: report made again, disagree."""
 
 import json
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
+from commands import run, run_apart
 
 import vizkit
 
 MODELS = "demo/vgg11,demo/vgg11_bn"
-
-
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "vizkit", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +26,9 @@ def test_a_report_is_made_again_and_says_whether_it_is_the_same(classes, tmp_pat
     options = ["--methods", "grad_cam", "--no-speed", "--quick"]
     first = run("report", "-m", "demo/vgg11", "-i", photo, "-o", tmp_path / "one", *options)
     assert first.returncode == 0, first.stderr
-    again = run("report", "--from", tmp_path / "one" / "manifest.json", "-o", tmp_path / "two")
+    again = run_apart(
+        "report", "--from", tmp_path / "one" / "manifest.json", "-o", tmp_path / "two"
+    )
     assert again.returncode == 0, again.stderr
     assert again.stdout.strip() == str(tmp_path / "two" / "index.html")
     count = len(json.loads((tmp_path / "one" / "manifest.json").read_text())["files"])

@@ -1,15 +1,14 @@
 """`vizkit evaluate` as a user types it, in this process; stopped and shared: tests/evaluation."""
 
 import json
-import sys
 
+import commands
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 import vizkit
-from vizkit.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -26,17 +25,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
+def run(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-
-    def typed(*words):
-        monkeypatch.setattr(sys, "argv", ["vizkit", "evaluate", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        printed = capsys.readouterr()
-        return stopped.value.code or 0, printed.out, printed.err
-
-    return typed
+    return lambda *words: commands.run("evaluate", *words)
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,10 @@
 """The commands that print tables of models: profile --pages, models --count, bench speed."""
 
 import json
-import subprocess
-import sys
-import warnings
 
 import pandas as pd
 import pytest
-
-from vizkit.cli import main
-
-
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "vizkit", *map(str, arguments)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+from commands import run
 
 
 def test_pages_beside_what_is_counted():
@@ -56,17 +45,11 @@ def test_pages_as_json():
         (("bench", "speed", "--out", "no/such/folder.csv"), "no such folder"),
     ],
 )
-def test_bad_input_is_one_line(arguments, words, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["vizkit", *map(str, arguments)])
-    # it is put back afterwards: the command line has warnings of its own
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    with pytest.raises(SystemExit) as end:
-        main()
-    said = capsys.readouterr()
-    assert end.value.code == 2
-    assert said.out == ""
-    assert words in said.err
-    assert said.err.startswith("vizkit: ")
+def test_bad_input_is_one_line(arguments, words):
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert done.stderr.startswith("vizkit: ")
 
 
 def test_models_are_counted():

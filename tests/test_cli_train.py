@@ -9,29 +9,14 @@ import tomllib
 import pandas as pd
 import pytest
 import typer
+from commands import run
 from PIL import Image
 
 import vizkit
 from vizkit import zoo
-from vizkit.cli import app, main
+from vizkit.cli import app
 from vizkit.cli.parsing import phases_of
 from vizkit.training import read_recipe
-
-
-def run(*words, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "vizkit", *map(str, words)],
-        capture_output=True, text=True, cwd=cwd, check=False,
-    )  # fmt: skip
-
-
-def shell(monkeypatch, folder, *words):
-    """In this process: most of a real one's time goes into importing."""
-    monkeypatch.setattr(sys, "argv", ["vizkit", *map(str, words)])
-    monkeypatch.chdir(folder)
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    return stopped.value.code or 0
 
 
 @pytest.fixture(scope="module")
@@ -75,28 +60,26 @@ def test_fine_tuning_and_the_command_that_it_prints(place):
     assert (table[0]["n"], table[0]["outputs"]) == (16, 2)
 
 
-def test_a_file_recipe_and_options_that_come_before_it(place, monkeypatch, capsys):
+def test_a_file_recipe_and_options_that_come_before_it(place):
     (place / "own.toml").write_text(
         'arch = "demo/vgg11"\nphases = [[32, 2]]\nbatch_size = 4\nmixup = 0.2\n'
         "learning_rate = 0.01\noptimizer_options = { betas = [0.9, 0.95] }\n"
     )
     words = ["train", "ours/train", "-o", "own", "--recipe", "own.toml", "--workers", "0",
              "--batch-size", "8", "--epochs", "1", "--save-as", "float32"]  # fmt: skip
-    assert shell(monkeypatch, place, *words) == 0
+    assert run(*words, cwd=place).returncode == 0
     recipe = tomllib.loads((place / "own" / "recipe.toml").read_text())
     assert (recipe["batch_size"], recipe["phases"]) == (8, [[32, 1]])
     assert (recipe["learning_rate"], recipe["mixup"], recipe["save_as"]) == (0.01, 0.2, "float32")
-    capsys.readouterr()
     # the effective recipe is a recipe
     again = ["train", "ours/train", "-o", "own", "--recipe", "own/recipe.toml", "--workers", "0"]
-    assert shell(monkeypatch, place, *again) == 0
+    assert run(*again, cwd=place).returncode == 0
     model = vizkit.load("demo/vgg11", weights=place / "own" / "model.safetensors", device="cpu")
     assert model.classes == ("church", "tench")
 
 
-def test_recipes_are_listed(monkeypatch, capsys, tmp_path):
-    assert shell(monkeypatch, tmp_path, "recipes", "--json") == 0
-    rows = {row["recipe"]: row for row in json.loads(capsys.readouterr().out)}
+def test_recipes_are_listed():
+    rows = {row["recipe"]: row for row in json.loads(run("recipes", "--json").stdout)}
     assert rows["vgg16bn_8xb32_in1k"]["learning_rate"] == 0.1
     assert rows["finetune"]["weights"] == "default"
 
@@ -118,12 +101,11 @@ def test_recipes_are_listed(monkeypatch, capsys, tmp_path):
         (["-w", "missing.pth", "-m", "demo/vgg11"], "no such weights file: missing.pth"),
     ],
 )  # fmt: skip
-def test_bad_input_is_one_clear_line(place, monkeypatch, capsys, words, message):
+def test_bad_input_is_one_clear_line(place, words, message):
     out = place / "refused"
-    assert shell(monkeypatch, place, "train", "ours/train", "-o", out, *words) == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    line = printed.err.strip().splitlines()[-1]
+    done = run("train", "ours/train", "-o", out, *words, cwd=place)
+    assert (done.returncode, done.stdout) == (2, "")
+    line = done.stderr.strip().splitlines()[-1]
     assert line.startswith("vizkit: ")
     assert message in line
     assert not out.exists()

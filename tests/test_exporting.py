@@ -77,6 +77,13 @@ def test_a_mistake_writes_nothing(photos, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_what_cannot_be_drawn_is_refused_before_any_photo_is_read(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("vizkit.images.photos.read", None)
+    for drawing, said in (({"colour": 1}, "option of drawing 'colour'"), (["on"], "drawing must")):
+        with pytest.raises(InputError, match=said):
+            vizkit.export_attributions(MODEL, photos, tmp_path / "out", drawing=drawing)
+
+
 def test_classes_given_photo_by_photo(photos, tmp_path):
     targets = torch.tensor([4, 7, 2])
     found = vizkit.export_attributions(

@@ -96,7 +96,7 @@ def test_whatever_pillow_raises_the_file_is_named(error, message, tmp_path, monk
     def failing(_image):
         raise error
 
-    monkeypatch.setattr("vizkit.images.to_rgb", failing)
+    monkeypatch.setattr("vizkit.images.decoding.to_rgb", failing)
     with pytest.raises(InputError, match=message):
         read(tmp_path / "a.png")
 
@@ -398,6 +398,40 @@ def test_a_photo_too_long_to_be_scaled():
 def test_unknown_interpolation():
     with pytest.raises(InputError, match="did you mean 'bicubic'"):
         Transform(interpolation="bicubik")
+
+
+def test_a_transform_is_the_same_however_its_numbers_are_given():
+    plain = Transform((32, 40), (36, 44), (0.5, 0.0, 1.0), (0.25,) * 3)
+    other = Transform([32, np.int64(40)], np.array([36, 44]), [0.5, 0, 1], np.full(3, 0.25))
+    assert other == plain
+    assert hash(other) == hash(plain)
+    assert repr(other) == repr(plain)
+
+
+def test_one_mean_for_all_channels():
+    photo = Image.new("RGB", (40, 40), (10, 20, 30))
+    one, three = (Transform(mean=(0.5,) * n, std=(0.2,) * n)(photo) for n in (1, 3))
+    assert torch.equal(one, three)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"size": 224}, "size must be two numbers, not 224"),
+        ({"size": (224, 224, 3)}, "size must be two numbers"),
+        ({"size": (224, 0)}, "size must be a whole number of at least 1, not 0"),
+        ({"resize": (256, 256.0)}, r"resize must be a whole number of at least 1, not 256\.0"),
+        ({"resize": (10**6, 10**6)}, "resize must be at most 65535"),
+        ({"mean": (0.5, 0.5)}, "mean must be three numbers, or one"),
+        ({"mean": (0.5, 0.5, float("nan"))}, "mean must be a finite number, not nan"),
+        ({"std": (0.5, 0, 0.5)}, "std must be a number above 0, not 0"),
+        ({"std": (0.5,)}, "mean and std must go together: 3 and 1 numbers"),
+        ({"squash": "no"}, "squash must be True or False, not 'no'"),
+    ],
+)
+def test_a_transform_that_no_photo_could_pass(values, said):
+    with pytest.raises(InputError, match=said):
+        Transform(**values)
 
 
 def test_samples_are_photos():

@@ -1,13 +1,12 @@
 """Judging methods on a folder of photos, in the library and on the command line."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from commands import run
 from PIL import Image
 
 import vizkit
@@ -248,12 +247,8 @@ class TestMeans:
 
 class TestCommandLine:
     def run(self, *words, cwd):
-        return subprocess.run(
-            [sys.executable, "-W", "error::UserWarning:vizkit", "-m", "vizkit", "faithfulness",
-             *map(str, words), "-m", "demo/vgg11_bn", "--device", "cpu", "--no-randomised",
-             "--steps", "2", "--per-class", "1"],
-            capture_output=True, text=True, cwd=cwd, check=False,
-        )  # fmt: skip
+        options = ["--no-randomised", "--steps", 2, "--per-class", 1, "--device", "cpu"]
+        return run("faithfulness", *words, "-m", "demo/vgg11_bn", *options, cwd=cwd)
 
     def test_a_table(self, demo, folder, tmp_path):
         boxes = tmp_path / "boxes.csv"

@@ -156,6 +156,15 @@ def test_wrap_leaves_the_module_alone(unchanged):
         vizkit.wrap("vgg11")
 
 
+def test_wrap_takes_lists_of_any_kind_and_text_as_one_path():
+    net = Net()
+    found = vizkit.wrap(net, classes=np.array(["cat", "dog"]), stages=np.array(["second.0"]))
+    assert found.classes == ("cat", "dog")
+    assert found.stages == vizkit.wrap(net, stages="second.0").stages
+    with pytest.raises(InputError, match="unknown stage, layer or module 'layers'"):
+        vizkit.wrap(net, stages="layers")
+
+
 def test_wrap_reads_timm_s_own_configuration():
     with torch.device("meta"):
         net = timm.create_model("ese_vovnet19b_dw")
@@ -185,6 +194,8 @@ def test_a_model_loaded_in_inference_mode_can_be_explained():
 
 
 def test_devices():
+    found = vizkit.load("demo/vgg11_bn", device=torch.device("cpu"), classes=None)
+    assert found.device == torch.device("cpu")
     with pytest.raises(InputError, match="unknown device 'gpu'"):
         vizkit.load("demo/vgg11_bn", device="gpu")
     if not torch.cuda.is_available():

@@ -3,6 +3,7 @@
 import math
 import threading
 
+import numpy as np
 import pandas as pd
 import pytest
 import timm
@@ -211,6 +212,7 @@ def test_sizes(demo):
     own = profile(demo)
     assert own.equals(profile(demo, size=128))
     assert own.equals(profile(demo, size=(128, 128)))
+    assert own.equals(profile(demo, size=np.int64(128)))
     assert profile(demo, size=256)["gmacs"][0] == pytest.approx(4 * own["gmacs"][0])
 
 
@@ -222,7 +224,7 @@ def test_the_last_map_may_have_one_place():
 
 @pytest.mark.parametrize("size", [0, -1, (0, 20)])
 def test_impossible_sizes(size):
-    with pytest.raises(InputError, match="must be positive"):
+    with pytest.raises(InputError, match="at least 1"):
         profile(small(), size=size)
 
 

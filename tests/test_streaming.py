@@ -129,11 +129,11 @@ def test_networks_of_one_transform_share_one_tensor(folder):
 
 
 def test_every_file_is_read_once_for_all_networks(folder, monkeypatch):
-    import vizkit.images
+    import vizkit.images.photos
 
     seen = []
-    read = vizkit.images.read
-    monkeypatch.setattr(vizkit.images, "read", lambda path: seen.append(path) or read(path))
+    read = vizkit.images.photos.read
+    monkeypatch.setattr(vizkit.images.photos, "read", lambda path: seen.append(path) or read(path))
     images = as_images(folder)
     models = [a_model(SMALL), a_model(LARGE), a_model(halved)]
     batches = list(stream(models, images, size=4, workers=0))
@@ -142,11 +142,11 @@ def test_every_file_is_read_once_for_all_networks(folder, monkeypatch):
 
 
 def test_files_are_read_when_their_turn_comes(folder, monkeypatch):
-    import vizkit.images
+    import vizkit.images.photos
 
     seen = []
-    read = vizkit.images.read
-    monkeypatch.setattr(vizkit.images, "read", lambda path: seen.append(path) or read(path))
+    read = vizkit.images.photos.read
+    monkeypatch.setattr(vizkit.images.photos, "read", lambda path: seen.append(path) or read(path))
     batches = stream([a_model()], as_images(folder), size=4, workers=0)
     assert seen == []
     next(batches)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from vizkit.errors import InputError
+from vizkit.errors import InputError, path_of, shown
+from vizkit.files import printable, read_rows
 from vizkit.results import Seen
 
 Box = tuple[float, float, float, float]
@@ -35,19 +35,26 @@ def read_boxes(path: str | Path) -> dict[str, list[Box]]:
     InputError
         If the file cannot be read or a column is missing.
     """
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read boxes from {path}: {error}") from error
+    table = read_rows(
+        # text could be an address elsewhere
+        path_of("boxes", path),
+        f"cannot read boxes from {path}",
+        # names stay as they are written: 007, NA
+        converters={COLUMNS[0]: str},
+        keep_default_na=False,
+        na_values={name: [""] for name in COLUMNS[1:]},
+    )
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
-        raise InputError(f"{path} has no column {missing[0]!r}: it needs {', '.join(COLUMNS)}")
+        raise InputError(
+            printable(f"{path} has no column {missing[0]!r}: it needs {', '.join(COLUMNS)}")
+        )
     boxes: dict[str, list[Box]] = {}
     try:
         for file, *corners in table[list(COLUMNS)].itertuples(index=False):
             boxes.setdefault(str(file), []).append(_box(corners))
     except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(printable(f"{path}: {error}")) from error
     return boxes
 
 
@@ -74,7 +81,10 @@ def boxes_in_input(
     InputError
         If there is not one entry for each image, or a box is none.
     """
-    own = [boxes_of(boxes, name) for name in seen.names] if isinstance(boxes, Mapping) else boxes
+    if isinstance(boxes, Mapping):
+        own = [boxes_of(boxes, name) for name in seen.names]
+    else:
+        own = _for_each(boxes)
     if len(own) != len(seen):
         raise InputError(f"boxes for {len(own)} images, but there are {len(seen)}")
     height, width = seen.pixels.shape[1:3]
@@ -122,18 +132,27 @@ def boxes_of(boxes: Mapping[str, Sequence[Any]], name: str) -> Sequence[Any]:
     return boxes[fitting[0]] if fitting else ()
 
 
+def _for_each(boxes: Any) -> list[Any]:
+    # in a set, which has no order, they could be any image's
+    if not isinstance(boxes, Iterable) or isinstance(boxes, str | bytes | Set):
+        raise InputError(f"boxes must be a list for each image, not {shown(boxes)}")
+    return list(boxes)
+
+
 def _listed(boxes: Any) -> list[Any]:
     try:
         return list(boxes)
     except TypeError:
-        raise InputError(f"boxes of an image must be a list, not {boxes!r}") from None
+        raise InputError(f"boxes of an image must be a list, not {shown(boxes)}") from None
 
 
 def _checked(box: Any) -> Box:
     try:
         return _box(box)
-    except (TypeError, ValueError) as error:
-        raise InputError(str(error)) from error
+    except (TypeError, OverflowError) as error:
+        raise InputError(f"boxes are four numbers each, not {shown(box)}") from error
+    except ValueError as error:
+        raise InputError(f"boxes cannot be used: {error}") from error
 
 
 def _box(corners: Any) -> Box:

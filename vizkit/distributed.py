@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+
+from vizkit.interrupts import managed
 
 _T = TypeVar("_T")
 
@@ -20,7 +21,7 @@ def place() -> tuple[int, int]:
     return 0, 1
 
 
-@contextmanager
+@managed
 def process_group() -> Iterator[None]:
     """Join the processes that ``torchrun`` started; nothing happens in a single process.
 

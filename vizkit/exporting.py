@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from vizkit.attribution import attribute
 from vizkit.attribution.targets import rows_of
 from vizkit.comparing import disputed, explained
-from vizkit.errors import InputError
-from vizkit.files import make_folder, replacing
+from vizkit.comparing.inputs import usable_of
+from vizkit.errors import InputError, choice, flags, instance, path_of
+from vizkit.files import distinct, make_folder, printable, replacing, slug, writing
 from vizkit.images import Images, as_images, readable
 from vizkit.models import Classifier, as_classifiers
 from vizkit.plots import (
+    Picture,
     plot_attributions,
     plot_calibration,
     plot_confusion,
@@ -91,20 +93,24 @@ def export_attributions(
     ------
     InputError
         If the folder cannot be made or an argument cannot be used.
+    WriteError
+        If a file cannot be written; those before it stay.
     """
+    flags(pictures=pictures)
+    extra = _drawing(drawing)
+    folder = path_of("out", out)
     classifiers = as_classifiers(models)
     photos = as_images(images)
-    folder = Path(out).expanduser()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, not a folder")
-    names = _distinct([photo.name for photo in photos])
+    names = _of_files([slug(Path(photo.name).stem or "image") for photo in photos])
     rows = rows_of(targets, len(photos)) if isinstance(targets, Tensor) else None
     written: list[Path] = []
     failed: dict[str, str] = {}
     with tqdm(total=len(photos), desc="attribution", unit="image", disable=len(photos) == 1) as bar:
         for n, (photo, name) in enumerate(zip(photos, names, strict=True)):
-            usable, reasons = readable(Images((photo,)))
-            failed |= reasons
+            usable, _, reasons = usable_of(Images((photo,)), n, classifiers)
+            failed |= {printable(photo.path): reason for reason in reasons.values()}
             if len(usable):
                 own = targets if rows is None else rows[n : n + 1]
                 found = [
@@ -112,13 +118,11 @@ def export_attributions(
                     for each in classifiers
                 ]
                 # drawn first, so that a mistake leaves no file behind
-                drawn = (
-                    plot_attributions(found, theme=theme, **(drawing or {})) if pictures else None
-                )
+                drawn = plot_attributions(found, theme=theme, **extra) if pictures else None
                 make_folder(folder)
                 written.append(_save_values(found, folder / f"{name}.npz"))
                 if drawn is not None:
-                    written.append(drawn.save(folder / f"{name}.png"))
+                    written.append(_save_picture(drawn, folder / f"{name}.png"))
             bar.update()
     return Exported(tuple(written), failed)
 
@@ -162,8 +166,10 @@ def export_disagreement(
     ------
     InputError
         If the folder cannot be made.
+    WriteError
+        If a file cannot be written; those before it stay.
     """
-    folder = Path(out).expanduser()
+    folder = path_of("out", out)
     tables = {"disputed": found.ranked(by), "predictions": found.predictions}
     pictures = {"overview": plot_disagreement(found, theme=theme)}
     if found.method is not None:
@@ -180,21 +186,33 @@ def export_disagreement(
     for name, table in tables.items():
         with replacing(folder / f"{name}.csv") as partial:
             table.to_csv(partial, index=False)
-    drawn = [picture.save(folder / f"{name}.png") for name, picture in pictures.items()]
+    drawn = [_save_picture(picture, folder / f"{name}.png") for name, picture in pictures.items()]
     return [*drawn, *(folder / f"{name}.csv" for name in tables)]
+
+
+def _drawing(options: dict[str, Any] | None) -> dict[str, Any]:
+    """Refuse what `plot_attributions` does not take, before anything is computed."""
+    if options is None:
+        return {}
+    instance("drawing", options, dict)
+    _, *known = inspect.signature(plot_attributions).parameters
+    known.remove("theme")
+    for name in options:
+        choice("option of drawing", name, known)
+    return options
 
 
 def _save_values(found: Sequence[Attributions], path: Path) -> Path:
     arrays: dict[str, np.ndarray] = {}
-    for each in found:
+    for each, model in zip(found, _of_files([_inside(each.model) for each in found]), strict=True):
         targets = range(each.targets.shape[1])
-        arrays[f"{each.model}/targets"] = each.targets[0].cpu().numpy()
-        arrays[f"{each.model}/names"] = np.array([each.target_name(0, t) for t in targets])
-        arrays[f"{each.model}/probabilities"] = each.probabilities[0].cpu().numpy()
-        arrays[f"{each.model}/box"] = np.array(each.seen.boxes[0])
+        arrays[f"{model}/targets"] = each.targets[0].cpu().numpy()
+        arrays[f"{model}/names"] = np.array([each.target_name(0, t) for t in targets])
+        arrays[f"{model}/probabilities"] = each.probabilities[0].cpu().numpy()
+        arrays[f"{model}/box"] = np.array(each.seen.boxes[0])
         for method, maps in each.values.items():
             for stage, values in maps.items():
-                arrays[f"{each.model}/{method}/{stage}"] = values[0].cpu().numpy()
+                arrays[f"{model}/{method}/{stage}"] = values[0].cpu().numpy()
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     with replacing(path) as partial:
@@ -202,10 +220,16 @@ def _save_values(found: Sequence[Attributions], path: Path) -> Path:
     return path
 
 
-def _distinct(names: Sequence[str]) -> list[str]:
-    """File names without their endings; those that occur again are numbered."""
-    stems = pd.Series([Path(name).stem or "image" for name in names])
-    while stems.duplicated().any():
-        again = stems.groupby(stems).cumcount()
-        stems = stems.where(again == 0, stems + "-" + (again + 1).astype(str))
-    return list(stems)
+def _save_picture(picture: Picture, path: Path) -> Path:
+    with writing(path):
+        return picture.save(path)
+
+
+def _of_files(names: list[str]) -> list[str]:
+    """Keep names of files apart, also where the file system tells no "A" from an "a"."""
+    return distinct(names, "{}-{}", str.casefold)
+
+
+def _inside(model: str) -> str:
+    """Write a model's name as a path that stays inside what it is part of: an .npz is a zip."""
+    return "/".join(slug(part) for part in model.split("/"))

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from vizkit.errors import InputError, VizkitError
 from vizkit.hooks import evaluating
 from vizkit.images import as_images, prepare
+from vizkit.interrupts import surely
 from vizkit.models import Classifier, as_classifier
 
 _NORMS = nn.modules.batchnorm._BatchNorm  # noqa: SLF001  (it has no public name)
@@ -57,9 +58,9 @@ def fold_batch_norm(model: str | nn.Module | Classifier) -> Classifier:
     """
     classifier = as_classifier(model)
     pixels = _noise(classifier)
-    with torch.inference_mode(mode=False):
+    with surely(torch.inference_mode(mode=False)):
         copy = _copied(classifier.module)
-        with evaluating(copy), torch.no_grad(), _Uses(copy) as uses:
+        with evaluating(copy), torch.no_grad(), surely(_Uses(copy)) as uses:
             before = tree_leaves(copy(pixels.clone()))
         pairs = _pairs(copy, uses, before)
         for pair in pairs:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,12 +18,16 @@ from vizkit.hooks import (
     Recorder,
     consuming,
     evaluating,
+    in_this_thread,
     recording,
     version_of,
 )
 from vizkit.images import Images, as_images, prepare
+from vizkit.interrupts import managed
+from vizkit.memory import in_parts, require_room
 from vizkit.models import Classifier, as_classifier
 from vizkit.results import FeatureMaps, Seen, Tap
+from vizkit.running import run, run_classifier
 from vizkit.stages import find_stages
 
 BATCH_SIZE = 16
@@ -56,24 +62,34 @@ def capture(
     ------
     InputError
         If an image cannot be read or a tap is unknown.
+    NetworkError
+        If the network fails on an image, which may be too small for it.
+    TooLargeError
+        If the maps do not fit in memory; `vizkit.describe` keeps none.
     """
     classifier = as_classifier(model)
     taps = find_stages(classifier, at)
-    return merged(list(captured_batches(classifier, as_images(images), taps)))
+    photos = as_images(images)
+    _require_room(classifier, photos, taps)
+    return merged(list(captured_batches(classifier, photos, taps)))
 
 
-def merged(parts: Sequence[FeatureMaps]) -> FeatureMaps:
-    """Put the feature maps of several batches of images one behind the other."""
-    first = parts[0]
+def merged(parts: list[FeatureMaps]) -> FeatureMaps:
+    """Put the feature maps of several batches of images one behind the other.
+
+    The list is emptied: maps are let go tap by tap, so that memory need not hold all twice.
+    """
     if len(parts) == 1:
-        return first
-    return FeatureMaps(
-        model=first.model,
-        _values={tap: torch.cat([part[tap] for part in parts]) for tap in first},
-        logits=torch.cat([part.logits for part in parts]),
-        inputs=torch.cat([part.inputs for part in parts]),
-        seen=joined(tuple(part.seen for part in parts)),
-        classes=first.classes,
+        return parts.pop()
+    values = [dict(part.items()) for part in parts]
+    rest = [replace(part, _values={}) for part in parts]
+    parts.clear()
+    return replace(
+        rest[0],
+        _values={tap: torch.cat([own.pop(tap) for own in values]) for tap in list(values[0])},
+        logits=torch.cat([part.logits for part in rest]),
+        inputs=torch.cat([part.inputs for part in rest]),
+        seen=joined(tuple(part.seen for part in rest)),
     )
 
 
@@ -100,20 +116,11 @@ def captured_batches(
     """
     for batch in images.batches(size):
         inputs, seen = prepare(batch, classifier.transform)
-        inputs = to_network(inputs, classifier)
-        with recorded(classifier.module, taps, inputs) as (recorder, logits):
-            outputs = {tap: recorder.outputs[tap] for tap in ran(taps, recorder)}
-        yield FeatureMaps(
-            model=classifier.name,
-            _values=outputs,
-            logits=logits,
-            inputs=inputs,
-            seen=seen,
-            classes=classifier.classes,
-        )
+        read = partial(_captured, classifier, taps, to_network(inputs, classifier), seen)
+        yield from in_parts(read, len(inputs))
 
 
-@contextmanager
+@managed
 def recorded(
     module: nn.Module,
     taps: Sequence[Tap],
@@ -148,8 +155,7 @@ def recorded(
         cloned = _OVERWRITTEN.get(module, frozenset())
         while True:
             with recording(module, taps, detach=detach, always_clone=cloned, cut=cut) as recorder:
-                # a copy, because the network may change its input too
-                logits = _logits(module(inputs.clone()))
+                logits = run_classifier(module, inputs)
             try:
                 recorder.check()
             except OverwrittenError as error:
@@ -191,8 +197,7 @@ def consumed(
         If the network did not run one of the taps.
     """
     with evaluating(module), torch.no_grad(), consuming(module, taps, consume) as seen:
-        # a copy, because the network may change its input too
-        logits = _logits(module(inputs.clone()))
+        logits = run_classifier(module, inputs)
     _require([tap for tap in taps if tap not in seen])
     return logits
 
@@ -207,6 +212,40 @@ def ran(taps: Sequence[Tap], recorder: Recorder) -> list[Tap]:
     """
     _require([tap for tap in taps if tap not in recorder.outputs])
     return list(recorder.outputs)
+
+
+def _captured(
+    classifier: Classifier, taps: Sequence[Tap], inputs: Tensor, seen: Seen, part: slice
+) -> FeatureMaps:
+    """Capture some of a batch."""
+    with recorded(classifier.module, taps, inputs[part]) as (recorder, logits):
+        outputs = {tap: recorder.outputs[tap] for tap in ran(taps, recorder)}
+    return FeatureMaps(
+        model=classifier.name,
+        _values=outputs,
+        logits=logits,
+        inputs=inputs[part],
+        seen=seen.part(part),
+        classes=classifier.classes,
+    )
+
+
+def _require_room(classifier: Classifier, images: Images, taps: Sequence[Tap]) -> None:
+    """Refuse what cannot fit: channels and strides tell the size of every map beforehand."""
+    first = images.photos[0].tensor
+    size = getattr(classifier.transform, "size", (224, 224)) if first is None else first.shape[-2:]
+    height, width = size
+    places = (
+        tap.channels * math.ceil(height / tap.stride) * math.ceil(width / tap.stride)
+        for tap in taps
+    )
+    values = 3 * height * width + sum(places)
+    require_room(
+        values * classifier.dtype.itemsize * len(images),
+        classifier.device,
+        f"{len(taps)} taps of {classifier.name} for {len(images)} images of {width} x {height} px",
+        "give fewer images or taps (at=...), or use describe, which keeps no maps",
+    )
 
 
 def to_network(inputs: Tensor, classifier: Classifier) -> Tensor:
@@ -245,9 +284,8 @@ def last_layer(module: nn.Module, inputs: Tensor) -> tuple[nn.Linear | nn.Conv2d
     with evaluating(module), torch.no_grad():
         for submodule in module.modules():
             if isinstance(submodule, nn.Linear | nn.Conv2d):
-                submodule.register_forward_pre_hook(keep)
-        # a copy, because the network may change its input too
-        module(inputs.clone())
+                submodule.register_forward_pre_hook(in_this_thread(keep))
+        run(module, inputs)
     if not seen:
         raise VizkitError(f"{name} has no linear layer or convolution to read before")
     layer, read, version = seen[0]
@@ -273,10 +311,3 @@ def _require(missing: list[Tap]) -> None:
     if missing:
         labels = ", ".join(tap.label for tap in missing)
         raise InputError(f"the network did not run {labels}")
-
-
-def _logits(output: object) -> Tensor:
-    if isinstance(output, Tensor) and output.ndim == 2:
-        return output
-    shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-    raise InputError(f"a classifier must return logits of shape (N, K), this one returns {shape}")

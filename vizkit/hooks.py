@@ -8,12 +8,12 @@
 from __future__ import annotations
 
 import random
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
+from itertools import count
+from operator import is_
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -23,10 +23,32 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vizkit.errors import InputError, VizkitError
+from vizkit.interrupts import managed, nested, undivided
+from vizkit.modes import same_modes
 from vizkit.results import Tap
 
-_LOCKS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+
+@dataclass(frozen=True, order=True)
+class _Lock:
+    """A lock, with a number: who needs several takes them in this order."""
+
+    number: int
+    lock: threading.RLock = field(default_factory=threading.RLock, compare=False)
+
+
+# one of each network, by all its modules: networks that share some are looked at in turn, too
+_LOCKS: WeakKeyDictionary[nn.Module, _Lock] = WeakKeyDictionary()
 _LOCKS_LOCK = threading.Lock()
+_NUMBERS = count()
+# what is otherwise while a network is looked at: what `nn.Module.compile` runs instead of a module,
+# which hooks would have made anew; and what has maps computed again for a backward pass, by when
+# nobody looks any more
+_PREPARED = {
+    "training": False,
+    "_compiled_call_impl": None,
+    "grad_checkpointing": False,
+    "memory_efficient": False,
+}
 
 
 class OverwrittenError(VizkitError, RuntimeError):
@@ -38,7 +60,7 @@ class OverwrittenError(VizkitError, RuntimeError):
         super().__init__(f"overwritten in place by the network's own code: {names}")
 
 
-@contextmanager
+@managed
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Put a network in evaluation mode and give it back as it was.
 
@@ -56,29 +78,51 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     None
         Inside, the network is in evaluation mode.
     """
-    with (
-        _lock_of(module),
-        _deferred_interrupt() as let_go,
-        ExitStack() as undo,
-        torch.inference_mode(mode=False),
-    ):
-        try:
-            modules, parameters = list(module.modules()), list(module.parameters())
-            undo.callback(_restore_flags, [(m, m.training) for m in modules])
-            undo.callback(_restore_gradients, [(p, p.requires_grad, p.grad) for p in parameters])
-            undo.callback(
-                _restore_buffer_values,
-                [(b, b.detach().clone(), version_of(b)) for b in module.buffers()],
-            )
-            undo.callback(_restore_tables, [(m, _tables(m)) for m in modules])
-            undo.callback(_restore_random, _random_state())
-            for submodule in modules:
-                submodule.training = False
-            for parameter in parameters:
-                parameter.requires_grad_(False)
-            yield
-        finally:
-            let_go()
+    with _held(module), _as_it_was(module):
+        yield
+
+
+def in_this_thread(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a hook see the runs of this thread alone.
+
+    Others may run the network as well, without vizkit, and know of no lock.
+
+    Parameters
+    ----------
+    hook : callable
+        For any kind of hook.
+
+    Returns
+    -------
+    callable
+        Does nothing in other threads.
+    """
+    thread = threading.get_ident()
+
+    def of_this_thread(*args: Any) -> Any:
+        return hook(*args) if threading.get_ident() == thread else None
+
+    return of_this_thread
+
+
+@undivided
+def _as_it_was(module: nn.Module) -> Iterator[None]:
+    """Put a network in evaluation mode, and everything back, each thing also if another fails."""
+    with ExitStack() as undo, same_modes(), torch.inference_mode(mode=False):
+        modules, parameters = list(module.modules()), list(module.parameters())
+        undo.callback(_restore_attributes, [(m, dict(vars(m))) for m in modules])
+        undo.callback(_restore_gradients, [(p, p.requires_grad, p.grad) for p in parameters])
+        undo.callback(
+            _restore_buffer_values,
+            [(b, b.detach().clone(), version_of(b)) for b in module.buffers()],
+        )
+        undo.callback(_restore_tables, [(m, _tables(m)) for m in modules])
+        undo.callback(_restore_random, _random_state())
+        for submodule in modules:
+            _prepare(vars(submodule))
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        yield
 
 
 @dataclass
@@ -98,6 +142,7 @@ class Recorder:
     outputs: dict[Tap, Tensor] = field(default_factory=dict)
     _versions: dict[Tap, int] = field(default_factory=dict)
     _calls: dict[str, int] = field(default_factory=dict)
+    _given: dict[str, list[tuple[Tensor, int]]] = field(default_factory=dict)
 
     def clear(self) -> None:
         """Forget the outputs, before another forward pass."""
@@ -113,23 +158,38 @@ class Recorder:
         if changed:
             raise OverwrittenError(changed)
 
+    def note(self, path: str, inputs: tuple[Any, ...]) -> None:
+        """Note what a module is given, to tell what it passes on as it is."""
+        self._given[path] = [
+            (each, version_of(each)) for each in inputs if isinstance(each, Tensor)
+        ]
+
     def keep(self, path: str, output: Any) -> Any:
         """Record a module's output; return what the network shall go on with instead, if any."""
         call = self._calls.get(path, 0)
         self._calls[path] = call + 1
-        given = output
+        made = output
+        given = self._given.pop(path, [])
+        passed = any(output is each and version_of(each) == before for each, before in given)
         for tap in self.taps:
             if tap.module == path and tap.call == call:
+                if passed:
+                    # what is passed on as it is shall be a node of its own, apart from its input's
+                    output = output.view_as(output)
                 output = self._record(tap, output)
-        return None if output is given else output
+        return None if output is made else output
 
-    def spare(self, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """Hand a module that works in place a copy of its input, if the input was recorded."""
+    def save(self, inputs: tuple[Any, ...]) -> None:
+        """Keep copies of what was recorded, if a module is about to overwrite it."""
         if not inputs or not isinstance(inputs[0], Tensor):
-            return None
+            return
         storage = inputs[0].untyped_storage().data_ptr()
-        recorded = (out.untyped_storage().data_ptr() for out in self.outputs.values())
-        return (inputs[0].clone(), *inputs[1:]) if storage in recorded else None
+        for tap, output in self.outputs.items():
+            # what has been overwritten already is for `check` to find
+            fresh = version_of(output) == self._versions[tap]
+            if fresh and output.untyped_storage().data_ptr() == storage:
+                self.outputs[tap] = copy = output.clone()
+                self._versions[tap] = version_of(copy)
 
     def _record(self, tap: Tap, output: Any) -> Any:
         """Record one tap; return what the network goes on with."""
@@ -159,9 +219,10 @@ def recording(
 ) -> Iterator[Recorder]:
     """Record the outputs of chosen modules during forward passes.
 
-    Outputs are kept by reference. Only where the next module works in place (``inplace=True``)
-    is that module handed a copy, so that the record stays what the tapped module produced.
-    In-place operations in the network's own code are noticed afterwards by `Recorder.check`.
+    Outputs are kept by reference, and the network computes what it would without. Only before a
+    module works in place (``inplace=True``) is what it overwrites copied, so that the record
+    stays what the tapped module produced. In-place operations in the network's own code, and with
+    a graph all of them, are noticed afterwards by `Recorder.check`.
 
     Parameters
     ----------
@@ -186,16 +247,21 @@ def recording(
     handles = ExitStack()
 
     def keeper(path: str) -> Callable[..., Tensor | None]:
-        return lambda _module, _inputs, output: recorder.keep(path, output)
+        return in_this_thread(lambda _module, _inputs, output: recorder.keep(path, output))
+
+    def noter(path: str) -> Callable[..., None]:
+        return in_this_thread(lambda _module, inputs: recorder.note(path, inputs))
 
     with handles:
         for path in dict.fromkeys(tap.module for tap in taps):
             handles.enter_context(modules[path].register_forward_hook(keeper(path)))
+            if not detach:
+                handles.enter_context(modules[path].register_forward_pre_hook(noter(path)))
+        saver = in_this_thread(lambda _module, inputs: recorder.save(inputs))
         for submodule in modules.values():
-            if getattr(submodule, "inplace", False) is True:
-                handles.enter_context(
-                    submodule.register_forward_pre_hook(lambda _m, inputs: recorder.spare(inputs))
-                )
+            # a node of a graph cannot be saved so: the copy would be no part of the graph
+            if detach and getattr(submodule, "inplace", False) is True:
+                handles.enter_context(submodule.register_forward_pre_hook(saver))
         yield recorder
 
 
@@ -224,16 +290,16 @@ def consuming(
     calls: dict[str, int] = {}
 
     def looker(path: str) -> Callable[..., None]:
-        own = [tap for tap in taps if tap.module == path]
+        here = [tap for tap in taps if tap.module == path]
 
         def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
             call = calls[path] = calls.get(path, -1) + 1
-            for tap in own:
+            for tap in here:
                 if tap.call == call:
                     seen.add(tap)
                     consume(tap, _as_maps(output, tap).detach())
 
-        return look
+        return in_this_thread(look)
 
     with ExitStack() as handles:
         for path in dict.fromkeys(tap.module for tap in taps):
@@ -267,7 +333,7 @@ def replacing(module: nn.Module, tap: Tap, maps: Tensor) -> Iterator[None]:
             return None
         return maps.movedim(1, -1) if tap.channels_last else maps
 
-    handle = module.get_submodule(tap.module).register_forward_hook(give)
+    handle = module.get_submodule(tap.module).register_forward_hook(in_this_thread(give))
     try:
         yield
     finally:
@@ -336,53 +402,53 @@ def first_parameter(module: nn.Module) -> Tensor | None:
 
     A thread that counts what a network costs has it on the meta device meanwhile.
     """
-    with _lock_of(module):
+    with _held(module):
         return next(module.parameters(), None)
 
 
-def _lock_of(module: nn.Module) -> threading.RLock:
+@managed
+def _held(module: nn.Module) -> Iterator[None]:
+    """Keep other threads away from a network, and from those that share modules with it."""
+    with nested([_taken(each) for each in _locks_of(module)]):
+        yield
+
+
+@managed
+def _taken(lock: _Lock) -> Iterator[None]:
+    # taken and given back by single steps in C, which no Ctrl-C divides
+    with lock.lock:
+        yield
+
+
+def _locks_of(module: nn.Module) -> list[_Lock]:
+    """List the locks of a network's modules; from now on they have one together."""
     with _LOCKS_LOCK:
-        return _LOCKS.setdefault(module, threading.RLock())
+        modules = list(module.modules())
+        known = {_LOCKS.get(each) for each in modules}
+        locks = sorted(lock for lock in known if lock) or [_Lock(next(_NUMBERS))]
+        if len(known) > 1 or None in known:
+            others = [each for each, lock in _LOCKS.items() if lock in locks[1:]]
+            for each in (*modules, *others):
+                _LOCKS[each] = locks[0]
+        return locks
 
 
-@contextmanager
-def _deferred_interrupt() -> Iterator[Callable[[], None]]:
-    """Let Ctrl-C stop the work inside, but never the restoring that follows.
-
-    Yields a function to call when the work is over: from then on, and after a first Ctrl-C,
-    interrupts wait until everything is restored.
-    """
-    state = {"armed": True, "pending": False}
-    before = signal.getsignal(signal.SIGINT)
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or not callable(before):
-        yield lambda: None
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if state["armed"]:
-            state["armed"] = False
-            before(number, frame)
-        else:
-            state["pending"] = True
-
-    def let_go() -> None:
-        state["armed"] = False
-
-    try:
-        # inside, for an interrupt right after this line must put the old handler back, too
-        signal.signal(signal.SIGINT, handle)
-        yield let_go
-    finally:
-        let_go()
-        signal.signal(signal.SIGINT, before)
-        if state["pending"]:
-            before(signal.SIGINT, None)
+def _prepare(attributes: dict[str, Any]) -> None:
+    """Set a module's own attributes, past `nn.Module`, which looks for parameters first."""
+    for name, wanted in _PREPARED.items():
+        if attributes.get(name):
+            attributes[name] = wanted
 
 
-def _restore_flags(saved: list[tuple[nn.Module, bool]]) -> None:
-    for module, training in saved:
-        module.training = training
+def _restore_attributes(saved: list[tuple[nn.Module, dict[str, Any]]]) -> None:
+    """Put back what a pass may have kept in a module, such as a constant on the meta device."""
+    for module, before in saved:
+        now = vars(module)
+        if len(now) == len(before) and all(map(is_, now.values(), before.values())):
+            continue
+        for name in now.keys() - before.keys():
+            del now[name]
+        now.update(before)
 
 
 def _restore_gradients(saved: list[tuple[nn.Parameter, bool, Tensor | None]]) -> None:
@@ -394,13 +460,16 @@ def _restore_gradients(saved: list[tuple[nn.Parameter, bool, Tensor | None]]) ->
 
 def _restore_buffer_values(saved: list[tuple[Tensor, Tensor, int]]) -> None:
     for buffer, value, version in saved:
-        if version_of(buffer) != version or buffer.is_inference():
+        # what is written through `.data` counts no version
+        if version_of(buffer) != version or not (buffer.is_meta or torch.equal(buffer, value)):
             with torch.no_grad(), torch.inference_mode(buffer.is_inference()):
                 buffer.copy_(value)
 
 
-# what a forward pass may add to, take from or put another object into: buffers and hooks
+# what a forward pass may add to, take from or put another object into. Parameters are among it,
+# for `functional_call` exchanges them, and Ctrl-C may keep it from exchanging them back
 _TABLES = (
+    "_parameters",
     "_buffers",
     "_forward_hooks",
     "_forward_pre_hooks",
@@ -410,20 +479,25 @@ _TABLES = (
     "_backward_hooks",
     "_backward_pre_hooks",
 )
+# what most tables of most modules are
+_EMPTY: dict[Any, Any] = {}
 
 
 def _tables(module: nn.Module) -> dict[str, dict[Any, Any]]:
-    return {name: dict(getattr(module, name)) for name in _TABLES if hasattr(module, name)}
+    found = ((name, getattr(module, name, None)) for name in _TABLES)
+    return {name: dict(table) if table else _EMPTY for name, table in found if table is not None}
 
 
 def _restore_tables(saved: list[tuple[nn.Module, dict[str, dict[Any, Any]]]]) -> None:
     for module, tables in saved:
         for name, table in tables.items():
             current = getattr(module, name)
-            if current or table:
-                for key in current.keys() - table.keys():
-                    del current[key]
-                current.update(table)
+            if not current and not table:
+                continue
+            if list(current) != list(table):
+                # their order counts, too
+                current.clear()
+            current.update(table)
 
 
 def _random_state() -> tuple[Any, ...]:

@@ -14,10 +14,13 @@ import torch
 from tqdm.auto import tqdm
 
 from vizkit.attribution import METHODS, attribute, faithfulness
+from vizkit.attribution.baselines import BASELINES
+from vizkit.attribution.curves import STEPS, check_curves
 from vizkit.boxes import boxes_of
-from vizkit.errors import ConvergenceWarning, InputError, whole
+from vizkit.errors import ConvergenceWarning, InputError, chosen, whole
 from vizkit.files import replacing
 from vizkit.images import as_images, readable
+from vizkit.interrupts import surely
 from vizkit.labels import folder_indices, labelled
 from vizkit.models import Classifier
 
@@ -86,29 +89,31 @@ def judge(
     InputError
         If there are no photos or no method can be used.
     """
-    whole("per_class", per_class, 0)
+    per_class = whole("per_class", per_class, 0)
+    check_curves(options.get("baseline", BASELINES[0]), options.get("steps", STEPS))
+    wanted = list(METHODS) if methods is None else chosen("method", methods, METHODS)
     if not models:
         raise InputError("no models: the list is empty")
-    if out is not None and not out.parent.is_dir():
+    if out is not None and (not out.name or not out.parent.is_dir()):
         raise InputError(f"no such folder: {out.parent}")
-    chosen = _some(labelled(folder), per_class)
+    picked = _some(labelled(folder), per_class)
     failed: dict[str, str] = {}
-    for path, _ in chosen:
+    for path, _ in picked:
         failed |= readable(as_images([path]))[1]
-    photos = [(path, label) for path, label in chosen if str(path) not in failed]
+    photos = [(path, label) for path, label in picked if str(path) not in failed]
     if not photos:
         raise InputError(f"{folder}: {next(iter(failed.values()))}")
     frames: list[pd.DataFrame] = []
     left_out: list[tuple[str, str, str]] = []
     for classifier in models:
-        usable, reasons = _usable(classifier, photos[0][0], methods or list(METHODS), stages)
+        usable, reasons = _usable(classifier, photos[0][0], wanted, stages)
         left_out += [(classifier.name, name, reason) for name, reason in reasons.items()]
         index = folder_indices(classifier, sorted({label for _, label in photos}))
         for start in tqdm(range(0, len(photos), _BATCH), desc=classifier.name):
             some = photos[start : start + _BATCH]
             paths = [path for path, _ in some]
             targets = torch.tensor([index[label] for _, label in some])
-            with warnings.catch_warnings():
+            with surely(warnings.catch_warnings()):
                 # the error of each map is in its table already
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 maps = attribute(classifier, paths, usable, targets, stages)
@@ -157,7 +162,7 @@ def _usable(
     for name in methods:
         quick = {key: 2 for key in ("n_masks", "n_samples", "n_steps") if _has(name, key)}
         try:
-            with warnings.catch_warnings():
+            with surely(warnings.catch_warnings()):
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 attribute(classifier, photo, name, stages=stages, **quick)
         except InputError as error:

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from os.path import normpath
 from pathlib import Path
 
-import pandas as pd
-
 from vizkit.errors import InputError, unknown
-from vizkit.images import photos_in, printable
+from vizkit.files import printable, read_rows
+from vizkit.images import photos_in
 from vizkit.models import Classifier
 from vizkit.models.names import synset_names
 
@@ -113,17 +112,18 @@ def _no_class(classifier: Classifier, folder: str, name: str) -> InputError:
 
 
 def _by_table(root: Path, table: Path) -> list[tuple[Path, str]]:
-    try:
-        rows = pd.read_csv(table, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"the table of classes {table} cannot be read: {error}") from error
+    rows = read_rows(
+        table, f"the table of classes {table} cannot be read", dtype=str, keep_default_na=False
+    )
     if set(_KAGGLE) <= set(rows.columns):
         # such as "n03995372 85 1 499 272": a class and boxes
         files, classes = rows[_KAGGLE[0]] + ".JPEG", rows[_KAGGLE[1]].str.split(n=1).str[0]
     elif set(_OWN) <= set(rows.columns):
         files, classes = rows[_OWN[0]], rows[_OWN[1]]
     else:
-        raise InputError(f"{table} has columns {', '.join(rows.columns)}, not {', '.join(_OWN)}")
+        raise InputError(
+            printable(f"{table} has columns {', '.join(rows.columns)}, not {', '.join(_OWN)}")
+        )
     if rows.empty:
         raise InputError(f"{table} has no rows")
     # the same file may be written in more than one way
@@ -131,7 +131,11 @@ def _by_table(root: Path, table: Path) -> list[tuple[Path, str]]:
     counts = Counter(path for path, _ in found)
     twice = [path for path, count in counts.items() if count > 1]
     if twice:
-        raise InputError(f"{table} has more than one row for {twice[0].relative_to(root)}")
+        inside = twice[0].is_relative_to(root)
+        name = twice[0].relative_to(root) if inside else twice[0]
+        raise InputError(printable(f"{table} has more than one row for {name}"))
+    if any(not file or not name for file, name in zip(files, classes, strict=True)):
+        raise InputError(f"{table} has rows without a file or a class")
     if not any(path.is_file() for path, _ in found):
         raise InputError(
             f"{root} has none of the {len(found)} files in {table}, such as {found[0][0].name}"

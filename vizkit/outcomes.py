@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from vizkit.errors import InputError
 from vizkit.forward import recorded
+from vizkit.memory import in_parts
 from vizkit.models import Classifier
 
 # of one network and one photo: predicted output; rank of the own class, from 1; probabilities of
@@ -36,9 +38,13 @@ def logits_of(classifiers: Sequence[Classifier], inputs: Sequence[Tensor]) -> li
     """
     found = []
     for classifier, own in zip(classifiers, inputs, strict=True):
-        with recorded(classifier.module, (), own) as (_, logits):
-            found.append(logits)
+        found.append(torch.cat(in_parts(partial(_logits_of, classifier, own), len(own))))
     return found
+
+
+def _logits_of(classifier: Classifier, inputs: Tensor, part: slice) -> Tensor:
+    with recorded(classifier.module, (), inputs[part]) as (_, logits):
+        return logits
 
 
 def checked(classifier: Classifier, logits: Tensor, own: Tensor | None = None) -> Tensor:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vizkit.files import replacing
-from vizkit.images import Images, Photo, printable
+from vizkit.files import replacing, unfit
+from vizkit.images import Images, Photo
 from vizkit.models import DEFAULT, Classifier
 
 # fewer photos are hashed before anybody wonders
@@ -115,14 +115,17 @@ def _recipe(classifier: Classifier, folder: Path) -> dict[str, Any] | None:
 
 
 def _seen_from(path: Path | None, folder: Path) -> str | None:
-    """Write a path as seen from a folder, so that both can be moved together."""
+    """Write a path as seen from a folder, so that both can be moved together.
+
+    As it is: JSON keeps bytes that are not UTF-8, too.
+    """
     if path is None:
         return None
     own = path.resolve()
     try:
-        return printable(Path(os.path.relpath(own, folder.resolve())).as_posix())
+        return Path(os.path.relpath(own, folder.resolve())).as_posix()
     except ValueError:  # on another drive
-        return printable(own.as_posix())
+        return own.as_posix()
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -156,9 +159,10 @@ def short_hash(parts: Sequence[str]) -> str:
 def _size_and_date(photo: Photo) -> str:
     if photo.path is None:
         return photo_hash(photo)
-    if not photo.path.exists():
+    try:
+        facts = photo.path.stat()
+    except OSError:
         return "missing"
-    facts = photo.path.stat()
     return f"{facts.st_size} {facts.st_mtime_ns}"
 
 
@@ -186,7 +190,8 @@ def photo_hash(photo: Photo) -> str:
     """Hash a photo's file, or its pixels if it comes from none; empty if it cannot be read."""
     if photo.path is not None:
         try:
-            return file_hash(photo.path)
+            # a pipe could be read once at most
+            return "" if unfit(photo.path) else file_hash(photo.path)
         except OSError:
             return ""
     pixels = photo.rgb.tobytes() if photo.tensor is None else _bytes(photo.tensor)

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from vizkit.hooks import blank, dry_run, evaluating
+from vizkit.hooks import blank, dry_run, evaluating, in_this_thread
+from vizkit.interrupts import surely
 
 aten = torch.ops.aten
 
@@ -107,10 +108,10 @@ def fields(
 
     with evaluating(module):
         for path, submodule in module.named_modules():
-            submodule.register_forward_hook(hook(path))
+            submodule.register_forward_hook(in_this_thread(hook(path)))
         pixels = blank(module, size, device)
         follower.layouts[pixels] = _Layout(Field(), pixels.shape[axis], axis)
-        with follower:
+        with surely(follower):
             dry_run(module, pixels)
     return found
 

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vizkit.errors import InputError, VizkitError, unknown
-from vizkit.hooks import blank, dry_run, evaluating
+from vizkit.errors import InputError, VizkitError, listed, shown, unknown
+from vizkit.hooks import blank, dry_run, evaluating, in_this_thread
+from vizkit.networks import network_of
 from vizkit.results import Tap
 
 CONVOLUTIONS = (nn.Conv2d,)
@@ -51,6 +52,8 @@ class Call:
         Height and width of the network's input.
     device : torch.device
         Where it ran: ``meta`` if the network can do without arithmetic.
+    given_last, channels_last : bool
+        Whether its first input, and its output, is (N, h, w, C).
     """
 
     path: str
@@ -61,6 +64,8 @@ class Call:
     leaf: bool
     size: tuple[int, int]
     device: torch.device
+    given_last: bool = False
+    channels_last: bool = False
 
     @property
     def key(self) -> tuple[str, int]:
@@ -70,32 +75,27 @@ class Call:
     @property
     def is_map(self) -> bool:
         """Whether the output is a batch of two-dimensional maps of more than one place."""
-        return len(self.after) == 4 and self._axes(self.after)[:2] != (1, 1)
-
-    @property
-    def channels_last(self) -> bool:
-        """Whether the output is (N, h, w, C)."""
-        return self._is_channels_last(self.after)
+        return len(self.after) == 4 and self.map_size != (1, 1)
 
     @property
     def channels(self) -> int:
         """Number of maps in the output."""
-        return self._axes(self.after)[2]
+        return _axes(self.after, self.channels_last)[2]
 
     @property
     def map_size(self) -> tuple[int, int]:
         """Height and width of the output's maps."""
-        return self._axes(self.after)[:2]
+        return _axes(self.after, self.channels_last)[:2]
 
     @property
     def stride(self) -> int:
         """Input pixels per step of the output, as the nearest power of two."""
-        return self._stride_of(self.after)
+        return self._stride_of(self.after, self.channels_last)
 
     @property
     def stride_before(self) -> int:
         """The same of the input."""
-        return self._stride_of(self.before)
+        return self._stride_of(self.before, self.given_last)
 
     def tap(self, name: str, role: str) -> Tap:
         """Describe the output as a tap."""
@@ -103,22 +103,15 @@ class Call:
             name, self.path, role, self.stride, self.channels, self.number, self.channels_last
         )
 
-    def _stride_of(self, shape: tuple[int, ...]) -> int:
+    def _stride_of(self, shape: tuple[int, ...], last: bool) -> int:
         if len(shape) != 4:
             return 1
-        return int(2 ** round(math.log2(self.size[0] / max(self._axes(shape)[0], 1))))
+        return int(2 ** round(math.log2(self.size[0] / max(_axes(shape, last)[0], 1))))
 
-    def _axes(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
-        if self._is_channels_last(shape):
-            return shape[1], shape[2], shape[3]
-        return shape[2], shape[3], shape[1]
 
-    def _is_channels_last(self, shape: tuple[int, ...]) -> bool:
-        if len(shape) != 4 or self.size[0] == self.size[1]:
-            return False
-        first, last, wanted = (math.log(a / b) for a, b in (shape[1:3], shape[2:4], self.size))
-        # where both could be, as with as many channels as places, channels come first
-        return abs(first - wanted) < 0.2 and abs(first - wanted) + 0.05 < abs(last - wanted)
+def _axes(shape: tuple[int, ...], last: bool) -> tuple[int, int, int]:
+    """Height, width and channels of a batch of maps."""
+    return (shape[1], shape[2], shape[3]) if last else (shape[2], shape[3], shape[1])
 
 
 Family = Callable[[nn.Module, Sequence[Tap]], dict[str, str] | None]
@@ -184,23 +177,21 @@ def find_stages(model: Any, at: str | Sequence[str | Tap] = "stages") -> list[Ta
     InputError
         If a name is unknown, or the network has no two-dimensional feature maps.
     """
-    if not isinstance(model, nn.Module) and not hasattr(model, "module"):
+    if isinstance(model, nn.Module):
+        model = network_of(model)
+    elif not hasattr(model, "module"):
         from vizkit.models import as_classifier
 
         model = as_classifier(model)
     module, size = _module_and_size(model)
-    if at == "stages":
-        known = getattr(model, "stages", None)
-        if isinstance(known, tuple):
-            return list(known)
-        return _stages(module, size)
-    if at == "layers":
-        return _layers(module, size)
-    if at == "gates":
-        return _gates(module, size)
-    wanted = [at] if isinstance(at, str) else at
-    if not isinstance(wanted, Sequence) or not wanted or "" in wanted:
-        raise InputError(f"no taps to read: at={at!r}; give 'stages', 'layers' or names")
+    whole = at if isinstance(at, str) else ""
+    if whole in _WHOLE:
+        # a classifier knows its own; modules have anything under these names
+        known = None if isinstance(model, nn.Module) else getattr(model, whole, None)
+        return _WHOLE[whole](module, size) if known is None else list(known)
+    wanted = [at] if isinstance(at, str) else listed(at)
+    if not wanted or not all(isinstance(each, str | Tap) and each for each in wanted):
+        raise InputError(f"no taps to read: at={shown(at)}; give 'stages', 'layers' or names")
     return _named(model, module, size, wanted)
 
 
@@ -234,13 +225,49 @@ def trace(module: nn.Module, size: tuple[int, int], *, exact: bool = False) -> l
     failure: Exception | None = None
     for attempt, device in attempts:
         try:
-            return _trace_on(module, attempt, device)
+            return _laid_out(_trace_on(module, attempt, device), module)
         except Exception as error:
             failure = error
     raise VizkitError(
         f"{type(module).__name__} does not run on a (1, 3, {size[0]}, {size[1]}) input ({failure})"
         "; for a network that takes another size, wrap(module, transform=Transform(size=…))"
     ) from failure
+
+
+def _laid_out(calls: list[Call], module: nn.Module) -> list[Call]:
+    """Find out where the channels are behind the places."""
+    size, device = calls[0].size, calls[0].device
+    looks = [(_looks_last(call.before, size), _looks_last(call.after, size)) for call in calls]
+    if not any(map(any, looks)):
+        return calls
+    try:
+        # few channels may look like places; but a wider input has no more of them
+        wider = _trace_on(module, (size[0], 2 * size[1]), str(device))
+    except Exception:
+        wider = []
+    if [call.key for call in wider] == [call.key for call in calls]:
+        looks = [
+            (_is_wider(a.before, b.before), _is_wider(a.after, b.after))
+            for a, b in zip(calls, wider, strict=True)
+        ]
+    return [
+        replace(call, given_last=given, channels_last=made)
+        for call, (given, made) in zip(calls, looks, strict=True)
+    ]
+
+
+def _looks_last(shape: tuple[int, ...], size: tuple[int, int]) -> bool:
+    """Whether a shape may be (N, h, w, C), by the proportions of its places."""
+    if len(shape) != 4 or 0 in shape or size[0] == size[1]:
+        return False
+    first, last, wanted = (math.log(a / b) for a, b in (shape[1:3], shape[2:4], size))
+    # where both could be, as with as many channels as places, channels come first
+    return abs(first - wanted) < 0.2 and abs(first - wanted) + 0.05 < abs(last - wanted)
+
+
+def _is_wider(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether the third axis is the width: it has grown with the input, and the last has not."""
+    return len(shape) == len(other) == 4 and other[2] > shape[2] and other[3] == shape[3]
 
 
 def _trace_on(module: nn.Module, size: tuple[int, int], device: str | None) -> list[Call]:
@@ -262,7 +289,7 @@ def _trace_on(module: nn.Module, size: tuple[int, int], device: str | None) -> l
 
     with evaluating(module):
         for path, submodule in module.named_modules():
-            submodule.register_forward_hook(follow(path, submodule))
+            submodule.register_forward_hook(in_this_thread(follow(path, submodule)))
         dry_run(module, blank(module, size, device))
     return calls
 
@@ -287,10 +314,13 @@ def _stages(module: nn.Module, size: tuple[int, int]) -> list[Tap]:
     calls = trace(module, size)
     steps = [call for call in calls if _is_small_step(call)]
     owners = {call.path for call in steps}
-    # a stage ends with the last, outermost module that still works at its stride
-    ends = {call.stride: call for call in steps if not owners & set(_parents(call.path))}
-    if not ends:
+    if not steps:
         raise InputError(f"{type(module).__name__} has no two-dimensional feature maps")
+    # a stage ends with the last, outermost module that still works at its stride
+    outer = {call.stride: call for call in steps if not owners & set(_parents(call.path))}
+    # one module may do the work of several stages: those that no other has are found inside
+    inner = {call.stride: call for call in steps if call.stride < max(outer)}
+    ends = inner | outer
     return [
         call.tap(f"stride{stride}", role_of(call.module) or "block")
         for stride, call in sorted(ends.items())
@@ -334,13 +364,16 @@ def _gates(module: nn.Module, size: tuple[int, int]) -> list[Tap]:
     return found
 
 
+_WHOLE = {"stages": _stages, "layers": _layers, "gates": _gates}
+
+
 def _named(
     model: Any, module: nn.Module, size: tuple[int, int], wanted: Sequence[str | Tap]
 ) -> list[Tap]:
     modules = dict(module.named_modules())
     calls = cache(lambda: trace(module, size))
     stages = cache(lambda: find_stages(model))
-    layers = cache(lambda: _layers(module, size))
+    layers = cache(lambda: find_stages(model, "layers"))
     found: list[Tap] = []
     for key in wanted:
         path = key.module if isinstance(key, Tap) else key

@@ -8,13 +8,18 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vizkit.errors import InputError
-from vizkit.files import make_folder, replacing
+from vizkit.errors import InputError, path_of
+from vizkit.files import make_folder, replacing, unfit
 
+# what damaged files raise; a header may be nested deeper than Python counts
+_DAMAGE = (
+    *(SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError, struct.error),
+)
 _HINT = "start anew without --resume (resume=False)"
 
 
@@ -30,7 +35,7 @@ def run_folder(out: str | Path | None, resume: bool) -> Path | None:
         if resume:
             raise InputError("resume needs the folder of the run: out=… (--out)")
         return None
-    folder = Path(out).expanduser()
+    folder = path_of("out", out)
     make_folder(folder)
     if not os.access(folder, os.W_OK):
         raise InputError(f"cannot write into {folder}")
@@ -65,9 +70,36 @@ def save_state(
         What the sums are of.
     """
     meta = {"progress": json.dumps(progress), "facts": json.dumps(facts)}
+    # safetensors refuses tensors that share memory
+    write_tensors(path, {k: v.detach().cpu().clone() for k, v in tensors.items()}, meta)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, str]) -> None:
+    """Write a safetensors file, in one step.
+
+    Parameters
+    ----------
+    path : Path
+        Its place.
+    tensors : dict of str to Tensor
+        On the CPU, contiguous, none of which shares memory with another.
+    meta : dict of str to str
+        Goes into the header.
+
+    Raises
+    ------
+    WriteError
+        If it cannot be written.
+    """
     with replacing(path) as partial:
-        # safetensors refuses tensors that share memory
-        save_file({k: v.detach().cpu().clone() for k, v in tensors.items()}, partial, meta)
+        # safetensors makes files that nobody else may read
+        partial.touch()
+        mode = partial.stat().st_mode
+        try:
+            save_file(tensors, partial, meta)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+        partial.chmod(mode)
 
 
 def load_state(
@@ -96,6 +128,9 @@ def load_state(
     InputError
         If the file cannot be read, or is of another run; the message says what differs.
     """
+    reason = unfit(path)
+    if reason:
+        raise InputError(f"{path} cannot be read ({reason}): {_HINT}")
     try:
         with safe_open(path, framework="pt") as file:
             meta = file.metadata() or {}
@@ -105,13 +140,15 @@ def load_state(
                 differences = _differences(stored, wanted)
                 raise InputError(f"{path} is of another run: {differences}; {_HINT}")
             tensors = {name: file.get_tensor(name) for name in like}
-            progress = {name: progress[name] for name in ("done", "counted", "failed")}
+            progress = {name: progress[name] for name in _PROGRESS}
     except InputError:
         raise
-    except (SafetensorError, OSError, LookupError, TypeError, ValueError, struct.error) as error:
+    except _DAMAGE as error:
         raise InputError(f"{path} cannot be read ({error}): {_HINT}") from error
-    if any(tensors[name].shape != own.shape for name, own in like.items()):
-        raise InputError(f"{path} holds sums of other shapes: {_HINT}")
+    if any(_form(tensors[name]) != _form(own) for name, own in like.items()):
+        raise InputError(f"{path} holds sums of other shapes or types: {_HINT}")
+    if not all(fits(progress[name]) for name, fits in _PROGRESS.items()):
+        raise InputError(f"{path} does not say how far the run came: {_HINT}")
     return tensors, progress
 
 
@@ -135,6 +172,24 @@ def check_processes(folder: Path, world: int) -> None:
         raise InputError(
             f"{folder} holds a run of {min(found)} process(es), not of {world}: {_HINT}"
         )
+
+
+def _form(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
+    return tensor.shape, tensor.dtype
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _are_reasons(value: Any) -> bool:
+    """Whether these are reasons by position."""
+    return isinstance(value, dict) and all(
+        place.isdecimal() and isinstance(reason, str) for place, reason in value.items()
+    )
+
+
+_PROGRESS = {"done": _is_count, "counted": _is_count, "failed": _are_reasons}
 
 
 def _differences(stored: dict[str, Any], wanted: dict[str, Any]) -> str:

@@ -7,10 +7,10 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,14 +18,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from vizkit.errors import InputError, VizkitError, whole
+from vizkit.files import printable
 from vizkit.forward import BATCH_SIZE
-from vizkit.images import Images, Photo, Transform, printable, readable
+from vizkit.images import Images, Photo, Transform, readable, transformed
+from vizkit.interrupts import undivided
 from vizkit.models import Classifier
 from vizkit.results import Seen
 
+_T = TypeVar("_T")
 # fewer photos are read faster than a process starts
 _WORTH_WORKERS = 64
-_MOST_WORKERS = 4
+_CHOSEN_WORKERS = 4
+# more would fill the memory of most machines before the first photo is read
+MOST_WORKERS = 128
 # how PyTorch words it
 _DIED = re.compile(r"DataLoader worker \(pid.*(is killed|exited unexpectedly)", re.DOTALL)
 
@@ -134,7 +139,7 @@ def stream(
     whole("batch_size", size)
     transforms = _distinct([each.transform for each in classifiers])
     count = workers_for(images, transforms) if workers is None else workers
-    whole("workers", count, least=0)
+    whole("workers", count, 0, MOST_WORKERS)
     total = -(-len(images) // size)
     loader: DataLoader[_Read | VizkitError] = DataLoader(
         _Reader(images, transforms, size),
@@ -197,7 +202,7 @@ def workers_for(images: Images, transforms: Sequence[Any] = ()) -> int:
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     shared = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, min(_MOST_WORKERS, (cores or 2) // shared - 1))
+    return max(1, min(_CHOSEN_WORKERS, (cores or 2) // shared - 1))
 
 
 @dataclass(frozen=True)
@@ -259,26 +264,37 @@ class _Reader(Dataset[_Read | VizkitError]):
 
 def _arriving(loader: DataLoader[_Read | VizkitError]) -> Iterator[_Read]:
     """Take batches from a loader; raise what went wrong in the process that read them."""
+    with _readers(loader) as arriving:
+        while True:
+            try:
+                read = next(arriving)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if not _DIED.match(str(error)):
+                    raise
+                raise VizkitError(
+                    "a process that reads photos was killed (out of memory?); "
+                    "--workers 0 reads in this one, --resume goes on"
+                ) from error
+            if isinstance(read, VizkitError):
+                raise read
+            with _undisturbed():
+                yield read
+
+
+@undivided
+def _readers(loader: DataLoader[_T]) -> Iterator[Iterator[_T]]:
+    """Start the processes that read, and end them: a traceback that is kept would keep them."""
     arriving = iter(loader)
-    while True:
-        try:
-            read = next(arriving)
-        except StopIteration:
-            return
-        except RuntimeError as error:
-            if not _DIED.match(str(error)):
-                raise
-            raise VizkitError(
-                "a process that reads photos was killed (out of memory?); "
-                "--workers 0 reads in this one, --resume goes on"
-            ) from error
-        if isinstance(read, VizkitError):
-            raise read
-        with _undisturbed():
-            yield read
+    try:
+        yield arriving
+    finally:
+        # none, if this process reads itself
+        getattr(arriving, "_shutdown_workers", bool)()
 
 
-@contextmanager
+@undivided
 def _undisturbed() -> Iterator[None]:
     """Keep the death of a reader from breaking into what the caller does; it is told later.
 
@@ -322,11 +338,7 @@ def _one(photo: Photo, transform: Any, as_bytes: bool) -> Tensor:
         return photo.tensor
     if as_bytes:
         return torch.from_numpy(transform.view(photo.rgb))
-    tensor = transform(photo.rgb)
-    if not isinstance(tensor, Tensor) or tensor.ndim != 3 or tensor.shape[0] != 3:
-        shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
-        raise InputError(f"the transform must give a (3, H, W) tensor, not {shape}")
-    return tensor
+    return transformed(photo.rgb, transform)
 
 
 def _stretched(own: Tensor) -> np.ndarray:

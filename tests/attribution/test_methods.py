@@ -21,8 +21,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import vizkit
 from vizkit.attribution import METHODS, attribute
-from vizkit.attribution.linear import LinearHeads
 from vizkit.errors import InputError
+from vizkit.linear import LinearHeads
 
 CLASSES = 6
 # all of them: of some classes a map cut off at zero has nothing

@@ -349,6 +349,8 @@ def test_what_cannot_be_compared(net, photos):
         vizkit.similarity(net, photos, kernel="rbf", bandwidth=0)
     with pytest.raises(InputError, match="batch_size must be a whole number of at least 4"):
         vizkit.similarity(net, photos, batch_size=3)
+    with pytest.raises(InputError, match="bootstrap must be at most 100000"):
+        vizkit.similarity(net, photos, bootstrap=10**9)
     with pytest.raises(InputError, match="bootstrap must be a whole number of at least 0"):
         vizkit.similarity(net, photos, bootstrap=-1)
     with pytest.raises(InputError, match="unknown model 'nut'; did you mean 'net'"):

@@ -138,7 +138,7 @@ def test_titles_and_table():
     assert frame.isna().sum().sum() == 1
     named = align({"a": layers(VGG11)})
     assert named.title("conv3_2") == "conv3_2"
-    with pytest.raises(InputError, match="unknown stride '2'; choose from 4, 8"):
+    with pytest.raises(InputError, match="unknown stride 2; choose from 4, 8"):
         axis.title(2)
     with pytest.raises(InputError, match="unknown layer 'conv3_3'; did you mean 'conv3_"):
         named.title("conv3_3")

@@ -91,7 +91,7 @@ def test_files_of_a_table_that_are_not_there_are_listed(flat, tmp_path):
         ("file,class\n", "has no rows"),
         ("file,class\n{0},cat\n./{0},dog\n", "more than one row for ILSVRC"),
         ("file,class\n{0},horse\n", "unknown class folder of net 'horse'"),
-        ("file,class\n{0},\n", "unknown class folder of net ''"),
+        ("file,class\n{0},\n", "rows without a file or a class"),
     ],
 )
 def test_tables_that_cannot_be_used(flat, tmp_path, content, message):

@@ -19,6 +19,7 @@ from nets import ANIMALS, SMALL, a_net, photos
 from safetensors import safe_open
 
 import vizkit
+from vizkit import resuming
 from vizkit.evaluation import evaluated, passing
 from vizkit.images import Transform
 from vizkit.provenance import file_hash, photo_hash, weights_hash
@@ -34,14 +35,14 @@ def two_nets():
 
 
 def saving(pause):
-    store = passing.save_state
+    store = resuming.save_state
 
     def save_and_wait(*args):
         store(*args)
         time.sleep(pause)
 
-    passing.SAVE_EVERY = passing._SHARE = 0
-    passing.save_state = save_and_wait
+    resuming.SAVE_EVERY = resuming.SHARE = 0
+    resuming.save_state = save_and_wait
 
 
 def slow(folder, out):
@@ -84,19 +85,19 @@ class StoppedError(Exception):
 
 def stopped(batches, *args, **kwargs):
     """Begin an evaluation that stops after some batches."""
-    kept = passing.Pass._count, passing.SAVE_EVERY, passing._SHARE
+    kept = passing.Pass._count, resuming.SAVE_EVERY, resuming.SHARE
 
     def count_some(self, batch):
         if self.done == batches:
             raise StoppedError
         kept[0](self, batch)
 
-    passing.Pass._count, passing.SAVE_EVERY, passing._SHARE = count_some, 0, 0
+    passing.Pass._count, resuming.SAVE_EVERY, resuming.SHARE = count_some, 0, 0
     try:
         with pytest.raises(StoppedError):
             vizkit.evaluate(*args, **kwargs)
     finally:
-        passing.Pass._count, passing.SAVE_EVERY, passing._SHARE = kept
+        passing.Pass._count, resuming.SAVE_EVERY, resuming.SHARE = kept
 
 
 if __name__ == "__main__":
@@ -201,13 +202,13 @@ def test_ctrl_c_on_the_command_line(tmp_path):
 def test_only_what_is_left_is_read(folder, tmp_path, whole, monkeypatch, batches):
     stopped(batches, two_nets(), folder, out=tmp_path, batch_size=4)
     wanted = []
-    stream = passing.stream
+    stream = resuming.stream
 
     def watched(*args, only, **kwargs):
         wanted.extend(only)
         return stream(*args, only=only, **kwargs)
 
-    monkeypatch.setattr(passing, "stream", watched)
+    monkeypatch.setattr(resuming, "stream", watched)
     vizkit.evaluate(two_nets(), folder, out=tmp_path, resume=True, batch_size=4)
     assert wanted == list(range(batches, 7))
     assert_same_files(tmp_path, whole[1])

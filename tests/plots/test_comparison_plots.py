@@ -336,7 +336,7 @@ def test_different_inputs_are_named_at_their_rows_and_the_same_below(found):
 
 def test_other_classes_are_said():
     photo = vizkit.samples()["rocket"]
-    left, right = a_net("a", classes=["cat", "dog", "fox", "owl"]), a_net("b", classes="wxyz")
+    left, right = a_net("a", classes=["cat", "dog", "fox", "owl"]), a_net("b", classes=list("wxyz"))
     figure = plot_comparison(vizkit.compare([left, right], photo))
     assert "Not all models explain the same class" in words_of(figure).replace("\n", " ")
     alike = plot_comparison(vizkit.compare([left, a_net("c", classes=left.classes)], photo))
@@ -458,7 +458,7 @@ def test_bad_options_are_named(found, options, message):
     ids=str,
 )
 def test_bad_options_are_refused_before_any_network_runs(options, monkeypatch):
-    monkeypatch.setattr("vizkit.show.compare", lambda *_, **__: pytest.fail("it ran"))
+    monkeypatch.setattr("vizkit.show.comparisons.compare", lambda *_, **__: pytest.fail("it ran"))
     with pytest.raises(InputError):
         vizkit.show_comparison("demo/vgg11", "photo.png", **options)
     check_options("both", 9, "stage", 4)

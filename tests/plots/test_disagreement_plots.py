@@ -217,7 +217,7 @@ def test_confusion_is_the_share_of_each_class(theme, models):
     assert set(chosen.to_frame()["model"]) == {models[1]}
     with pytest.raises(InputError, match="unknown model 'z'"):
         plot_confusion(found, models=["z"])
-    with pytest.raises(InputError, match="no models to draw"):
+    with pytest.raises(InputError, match="no models: choose from"):
         plot_confusion(found, models=[])
 
 

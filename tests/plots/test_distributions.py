@@ -1,6 +1,6 @@
 """Pictures of distributions and of linear probes are true to their numbers."""
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -14,7 +14,7 @@ from vizkit.errors import InputError
 from vizkit.plots import plot_distributions, plot_probe
 from vizkit.plots.bins import Axis, Bins
 from vizkit.plots.series import with_twins
-from vizkit.results import LinearProbe
+from vizkit.results import LinearProbe, StageStatistics
 from vizkit.results.axis import in_order
 
 PLAIN, TWIN, OTHER = "net", "net_bn", "vov"
@@ -43,7 +43,9 @@ def statistics_of(taps):
         histogram(values).assign(model=model, stride=stride, layer=layer, role=role)
         for model, stride, layer, role, values in taps
     ]
-    return SimpleNamespace(distributions=pd.concat(parts, ignore_index=True), images=3)
+    nothing = pd.DataFrame()
+    bins = pd.concat(parts, ignore_index=True)
+    return StageStatistics(nothing, nothing, images=3, distributions=bins)
 
 
 @pytest.fixture(scope="module")
@@ -205,10 +207,10 @@ def test_what_cannot_be_drawn(stages):
     with pytest.raises(InputError, match="unknown theme"):
         plot_distributions(stages, theme="grey")
     with pytest.raises(InputError, match="no distributions to draw"):
-        plot_distributions(SimpleNamespace(distributions=pd.DataFrame(), images=1))
+        plot_distributions(replace(stages, distributions=pd.DataFrame()))
     broken = stages.distributions.assign(high=np.inf)
     with pytest.raises(InputError, match="cannot draw NaN or infinity"):
-        plot_distributions(SimpleNamespace(distributions=broken, images=1))
+        plot_distributions(replace(stages, distributions=broken))
 
 
 @pytest.mark.parametrize("kind", ["bands", "ridge"])

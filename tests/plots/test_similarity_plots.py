@@ -78,7 +78,7 @@ def test_models_can_be_chosen():
     assert heat_of(plot_similarity(found, models=["b"])).get_array().shape == (6, 6)
     with pytest.raises(InputError, match="unknown model 'd'"):
         plot_similarity(found, models=["d"])
-    with pytest.raises(InputError, match="no models to draw"):
+    with pytest.raises(InputError, match="no models: choose from"):
         plot_similarity(found, models=[])
 
 

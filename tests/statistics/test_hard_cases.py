@@ -47,6 +47,7 @@ def folder(tmp_path):
 
 
 def test_a_run_goes_on_under_another_name_of_the_folder(folder, tmp_path, monkeypatch):
+    from vizkit import resuming
     from vizkit.statistics import run
 
     class StoppedError(Exception):
@@ -58,10 +59,10 @@ def test_a_run_goes_on_under_another_name_of_the_folder(folder, tmp_path, monkey
         count(self, batch)
 
     whole = vizkit.describe(wrapped(), folder, "all", batch_size=4)
-    monkeypatch.setattr(run, "SAVE_EVERY", 0)
+    monkeypatch.setattr(resuming, "SAVE_EVERY", 0)
     with monkeypatch.context() as patch:
         patch.setattr(run.Run, "_count", stop_after_two)
-        patch.setattr(run, "_SHARE", 0)
+        patch.setattr(resuming, "SHARE", 0)
         with pytest.raises(StoppedError):
             vizkit.describe(wrapped(), folder, "all", batch_size=4, out=tmp_path / "out")
     moved = folder.rename(tmp_path / "elsewhere")
@@ -158,9 +159,17 @@ def test_nowhere_to_read(at):
         vizkit.describe(wrapped(), torch.rand(1, 3, 32, 32), at=at)
 
 
+def test_all_statistics_may_stand_in_a_list():
+    whole, listed = (
+        vizkit.describe(wrapped(), torch.rand(2, 3, 32, 32), each) for each in ("all", ["all"])
+    )
+    assert set(listed.left_out) == set(whole.left_out) != set()
+    assert set(listed.units) == set(whole.units)
+
+
 @pytest.mark.parametrize("statistics", [[], "", 5])
 def test_no_statistics(statistics):
-    with pytest.raises(InputError, match="statistics must be names"):
+    with pytest.raises(InputError, match="statistic"):
         vizkit.describe(wrapped(), torch.rand(1, 3, 32, 32), statistics)
 
 

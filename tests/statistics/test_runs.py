@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import vizkit
+from vizkit import resuming
 from vizkit.errors import InputError
 from vizkit.images import Transform
 from vizkit.provenance import file_hash, photo_hash, weights_hash
@@ -62,14 +63,14 @@ def command(folder, out):
 
 
 def saving(pause):
-    store = run.save_state
+    store = resuming.save_state
 
     def save_and_wait(*args):
         store(*args)
         time.sleep(pause)
 
-    run.SAVE_EVERY = run._SHARE = 0
-    run.save_state = save_and_wait
+    resuming.SAVE_EVERY = resuming.SHARE = 0
+    resuming.save_state = save_and_wait
 
 
 class StoppedError(Exception):
@@ -78,7 +79,7 @@ class StoppedError(Exception):
 
 def stopped(batches, *args, **kwargs):
     """Begin a run that stops after some batches."""
-    kept = run.Run._count, run.SAVE_EVERY, run._SHARE
+    kept = run.Run._count, resuming.SAVE_EVERY, resuming.SHARE
     count = run.Run._count
 
     def count_some(self, batch):
@@ -86,12 +87,12 @@ def stopped(batches, *args, **kwargs):
             raise StoppedError
         count(self, batch)
 
-    run.Run._count, run.SAVE_EVERY, run._SHARE = count_some, 0, 0
+    run.Run._count, resuming.SAVE_EVERY, resuming.SHARE = count_some, 0, 0
     try:
         with pytest.raises(StoppedError):
             vizkit.describe(*args, **kwargs)
     finally:
-        run.Run._count, run.SAVE_EVERY, run._SHARE = kept
+        run.Run._count, resuming.SAVE_EVERY, resuming.SHARE = kept
 
 
 def shared(folder, out):
@@ -115,8 +116,8 @@ def shared(folder, out):
         found["states"] = sorted(path.name for path in Path(out, "resumed").iterdir())
         torch.distributed.barrier()
         reads = []
-        read = vizkit.images.read
-        vizkit.images.read = lambda path: reads.append(path) or read(path)
+        read = vizkit.images.photos.read
+        vizkit.images.photos.read = lambda path: reads.append(path) or read(path)
         found["resumed"] = vizkit.describe(a_model(), folder, resume=True, workers=0, **where)
         found["reads"] = len(reads)
     Path(out, f"rank{rank}.pickle").write_bytes(pickle.dumps(found))
@@ -263,13 +264,13 @@ def test_only_what_is_left_is_read(folder, tmp_path, whole, monkeypatch, batches
     stopped(batches, a_model(), folder, out=tmp_path, workers=workers, **HOW)
     assert progress(tmp_path / STATE)["done"] == batches
     wanted = []
-    stream = run.stream
+    stream = resuming.stream
 
     def watched(*args, only, **kwargs):
         wanted.extend(only)
         return stream(*args, only=only, **kwargs)
 
-    monkeypatch.setattr(run, "stream", watched)
+    monkeypatch.setattr(resuming, "stream", watched)
     vizkit.describe(a_model(), folder, out=tmp_path, resume=True, workers=workers, **HOW)
     assert wanted == list(range(batches, 7))
     assert_same_files(tmp_path, whole[1])

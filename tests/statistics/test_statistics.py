@@ -543,7 +543,7 @@ def peak(count):
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, held
 
 peak(50)
-few, many = peak(100), peak(10_000)
+few, many = peak(100), peak(4_000)
 print(many[0] - few[0], few[1], many[1])
 """
 
@@ -560,5 +560,5 @@ def test_memory_does_not_grow_with_the_number_of_images(folder):
     assert done.returncode == 0, done.stderr
     grown, few, many = map(int, done.stdout.split())
     assert few == many < 4e6
-    # kilobytes; a hundred images' maps alone are 2 MB, ten thousand's 200 MB
+    # kilobytes; a hundred images' maps alone are 2 MB, four thousand's 80 MB
     assert grown < 30_000

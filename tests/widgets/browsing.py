@@ -49,6 +49,28 @@ ASK = """async (code) => {
   const { it } = reply.content.user_expressions;
   return it.status === "ok" ? it.data["text/plain"] : `${it.ename}: ${it.evalue}`;
 }"""
+# milliseconds of each key, and how many keys left the picture as it was for a frame
+KEYS = """async () => {
+  const main = document.querySelector(".vk-main");
+  const frame = () => new Promise((done) => requestAnimationFrame(done));
+  const keys = ["ArrowDown", "ArrowRight", "ArrowDown", "ArrowLeft"];
+  const picture = () => document.querySelector(".vk-map canvas").toDataURL();
+  const taken = [];
+  let same = 0;
+  main.focus();
+  for (let i = 0; i < 30; i += 1) {
+    await frame();
+    await frame();
+    const before = picture();
+    const start = performance.now();
+    main.dispatchEvent(new KeyboardEvent("keydown", { key: keys[i % 4], bubbles: true }));
+    await frame();
+    document.querySelector(".vk-map canvas").getContext("2d").getImageData(0, 0, 1, 1);
+    taken.push(performance.now() - start);
+    same += picture() === before;
+  }
+  return [taken, same];
+}"""
 
 
 class Watch:

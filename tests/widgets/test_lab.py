@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from browsing import LIMITED, MODELS, ask, pixels, until
+from browsing import KEYS, LIMITED, MODELS, ask, pixels, until
 from matplotlib import colormaps
 from PIL import Image
 
@@ -13,8 +13,6 @@ CELL = f"""import torch, vizkit, vizkit.widgets
 torch.set_num_threads(1)
 ex = vizkit.widgets.explore({MODELS})
 ex"""
-# milliseconds from a key to the next picture
-MEDIAN = 30
 
 
 @pytest.fixture(scope="module")
@@ -346,33 +344,28 @@ def test_python_moves_the_picture_too(page):
     assert field(page, "Show").input_value() == "maps"
 
 
-TIMED = """async () => {
-  const main = document.querySelector(".vk-main");
-  const frame = () => new Promise((done) => requestAnimationFrame(done));
-  const taken = [];
-  main.focus();
-  for (let i = 0; i < 24; i += 1) {
-    await frame();
-    await frame();
-    const start = performance.now();
-    const key = ["ArrowDown", "ArrowRight", "ArrowDown", "ArrowLeft"][i % 4];
-    main.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
-    await frame();
-    document.querySelector(".vk-map canvas").getContext("2d").getImageData(0, 0, 1, 1);
-    taken.push(performance.now() - start);
-  }
-  return taken;
+SLEEP = """() => {
+  const { kernel } = window.jupyterapp.shell.currentWidget.sessionContext.session;
+  const code = "import time; time.sleep(60)";
+  window.busy = true;
+  kernel.requestExecute({ code }).done.then(() => (window.busy = false));
 }"""
 
 
-def test_a_key_is_a_picture_at_once(page, capsys):
-    median = np.median(page.evaluate(LIMITED % TIMED))
-    if median > MEDIAN:
-        # something else may have kept the machine busy
-        median = np.median(page.evaluate(LIMITED % TIMED))
+def test_a_key_is_a_picture_in_the_next_frame_while_python_is_busy(page, capsys):
+    """The time is printed: how much of it others on the machine take is not the page's."""
+    choose(page, "Channels", "1")
+    press(page, "Home")
+    page.evaluate(SLEEP)
+    taken, same = page.evaluate(LIMITED % KEYS)
     with capsys.disabled():
-        print(f" {median:.1f} ms ", end="")  # noqa: T201
-    assert median <= MEDIAN
+        print(f" {np.median(taken):.1f} ms ", end="")  # noqa: T201
+    assert same == 0
+    assert page.evaluate("window.busy")
+    page.evaluate("window.jupyterapp.commands.execute('kernelmenu:interrupt')")
+    page.wait_for_function("() => window.trouble.length")
+    assert "KeyboardInterrupt" in page.evaluate("window.trouble.pop()")
+    until(page, "ex.canvas.rank >= 0")
 
 
 def test_two_fields_fit_beside_each_other_in_a_narrow_output(page, tmp_path):

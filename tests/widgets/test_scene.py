@@ -201,7 +201,7 @@ def test_constant_and_empty_maps_have_exact_values():
 
 def test_scenes_are_json_whatever_names_hold(photo, models):
     scene = map_scene(look(question(models, {"<b>\u2028&": photo})))
-    assert json.loads(json.dumps(scene.meta, allow_nan=False))["image"] == "<b>\u2028&"
+    assert json.loads(json.dumps(scene.meta, allow_nan=False))["image"] == r"<b>\u2028&"
 
 
 def test_palettes_are_matplotlibs():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from vizkit.errors import InputError, unknown
+from vizkit.errors import InputError, choice
 from vizkit.images import Transform
 
 BASELINES = ("mean", "black", "white", "blur")
@@ -38,12 +38,11 @@ def baseline_of(kind: str, inputs: Tensor, transform: Callable[..., Tensor]) -> 
     InputError
         If the kind is unknown, or black or white is asked for and the transform is unknown.
     """
+    choice("baseline", kind, BASELINES)
     if kind == "mean":
         return torch.zeros_like(inputs)
     if kind == "blur":
         return _blurred(inputs)
-    if kind not in BASELINES:
-        raise unknown("baseline", kind, BASELINES)
     if not isinstance(transform, Transform):
         raise InputError(f"baseline {kind!r} needs a vizkit.Transform; 'mean' and 'blur' do not")
     pixel = torch.full((1, 1, 3), 255.0 if kind == "white" else 0.0)

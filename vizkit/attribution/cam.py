@@ -152,6 +152,8 @@ def eigen_cam(probe: Probe) -> Tensor:
         Signed; in units of the activations; the same for every class.
     """
     maps = probe.activations.squeeze(1)
+    if not maps.isfinite().all():
+        raise InputError(f"the maps of {probe.tap.label} are not finite: they have no direction")
     places = maps.flatten(2)
     projected = _first_component(places.double()).to(maps.dtype).view(len(maps), *maps.shape[-2:])
     signs = projected.sum(dim=PLACES, keepdim=True).sign()
@@ -206,11 +208,13 @@ def _classifier_of(probe: Probe) -> nn.Linear | nn.Conv2d | None:
     noise = torch.randn(query.inputs[:1].shape, generator=torch.Generator().manual_seed(0))
     noise = noise.to(query.inputs)
     with recorded(query.module, [probe.tap], noise) as (recorder, _):
-        pooled = recorder.outputs[probe.tap].float().mean(dim=PLACES)
+        maps = recorder.outputs[probe.tap].float()
+        pooled, size = maps.mean(dim=PLACES), float(maps.abs().mean(dim=PLACES).max())
     layer, read = last_layer(query.module, noise)
     if read.flatten(1).shape != pooled.shape:
         return None
-    slack = max(1e-5, 4 * torch.finfo(read.dtype).eps) * float(pooled.abs().max())
+    # sums over places are rounded in proportion to what is added up, which may cancel
+    slack = max(1e-5, 4 * torch.finfo(read.dtype).eps) * size
     return layer if torch.allclose(read.flatten(1).float(), pooled, rtol=0, atol=slack) else None
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vizkit.hooks import version_of
+from vizkit.hooks import in_this_thread, version_of
 
 # classes whose code is known: they compute what their name says
 _TORCH = "torch.nn.modules."
@@ -17,7 +18,7 @@ _TIMM = "timm.layers.norm_act"
 
 
 def is_known(module: nn.Module) -> bool:
-    """Tell whether a module does what its class does, without anybody's hooks.
+    """Tell whether a module does what its class does, without anybody's hooks or own ``forward``.
 
     Parameters
     ----------
@@ -31,11 +32,11 @@ def is_known(module: nn.Module) -> bool:
     """
     home = type(module).__module__
     simple = home.startswith(_TORCH) and next(module.children(), None) is None
-    hooked = any(
-        part._forward_hooks or part._forward_pre_hooks  # noqa: SLF001
+    changed = any(
+        part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part)  # noqa: SLF001
         for part in module.modules()
     )
-    return (simple or home == _TIMM) and not hooked
+    return (simple or home == _TIMM) and not changed
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,12 @@ class Chain:
     ----------
     links : tuple of Link
         Never empty: a network that is no chain is one link.
+    once : frozenset of str
+        Paths of modules that run once, as a link or inside one.
     """
 
     links: tuple[Link, ...]
+    once: frozenset[str] = frozenset()
 
     def run(self, inputs: Tensor, start: int = 0) -> Tensor:
         """Run the steps from one of them on."""
@@ -80,8 +84,8 @@ class Chain:
 
     def after(self, path: str) -> int | None:
         """Find the step after a module; None if the module is inside a step or runs twice."""
-        found = [n + 1 for n, link in enumerate(self.links) if link.path == path]
-        return found[0] if len(found) == 1 else None
+        found = (n + 1 for n, link in enumerate(self.links) if link.path == path)
+        return next(found, None) if path in self.once else None
 
 
 @dataclass
@@ -118,7 +122,8 @@ def unroll(module: nn.Module, inputs: Tensor) -> Chain:
     """
     with torch.no_grad():
         top = _followed(module, inputs)
-        chain = Chain(tuple(_links(top)))
+        runs = Counter(_paths(top))
+        chain = Chain(tuple(_links(top)), frozenset(path for path in runs if runs[path] == 1))
         if len(chain.links) > 1 and torch.equal(chain.run(inputs), top.after):
             return chain
     return Chain((Link("", module),))
@@ -144,16 +149,24 @@ def _followed(module: nn.Module, inputs: Tensor) -> _Frame:
         frame.after = output
         frame.version_after = version_of(output) if isinstance(output, Tensor) else 0
 
-    handles = []
+    handles, left = [], in_this_thread(leave)
     try:
         for path, submodule in module.named_modules():
-            handles.append(submodule.register_forward_pre_hook(enter(path), with_kwargs=True))
-            handles.append(submodule.register_forward_hook(leave))
+            entered = in_this_thread(enter(path))
+            handles.append(submodule.register_forward_pre_hook(entered, with_kwargs=True))
+            handles.append(submodule.register_forward_hook(left))
         module(inputs.clone())
     finally:
         for handle in handles:
             handle.remove()
     return root.calls[0]
+
+
+def _paths(frame: _Frame) -> Iterator[str]:
+    """Give the path of every module that ran, once for each run."""
+    yield frame.path
+    for call in frame.calls:
+        yield from _paths(call)
 
 
 def _links(frame: _Frame) -> list[Link]:

@@ -7,10 +7,10 @@ from torch import Tensor, relu
 from torch.nn import functional as F  # noqa: N812
 
 from vizkit.attribution.chain import Chain, unroll
-from vizkit.attribution.memory import in_batches
 from vizkit.attribution.query import Probe, Query
 from vizkit.attribution.registry import method
 from vizkit.hooks import replacing
+from vizkit.memory import in_batches
 
 PLACES = (-2, -1)
 

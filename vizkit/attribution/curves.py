@@ -12,16 +12,19 @@ from scipy.integrate import trapezoid
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vizkit.attribution.baselines import baseline_of
-from vizkit.attribution.linear import LinearHeads
+from vizkit.attribution.baselines import BASELINES, baseline_of
 from vizkit.attribution.measures import at_input_size, centred, order
 from vizkit.attribution.query import Query
-from vizkit.errors import InputError, whole
+from vizkit.errors import InputError, choice, flags, instance, whole
 from vizkit.hooks import evaluating
+from vizkit.linear import LinearHeads
 from vizkit.models import Classifier, as_classifier
+from vizkit.modes import active
 from vizkit.results import Attributions
 
 STEPS = 28
+# a step is an input: more than this fill the memory and show nothing new
+_MOST_STEPS = 10_000
 REFERENCES = ("(centre)", "(uniform)")
 
 
@@ -126,12 +129,14 @@ def perturbation_curves(
     InputError
         If the baseline is unknown or there are no steps.
     """
-    whole("steps", steps)
+    check_curves(baseline, steps)
+    flags(references=references)
+    instance("attributions", attributions, Attributions)
     classifier = as_classifier(model)
     every = list(maps_of(attributions, references))
     fractions = np.linspace(0, 1, steps + 1)
     parts = []
-    with evaluating(classifier.module), torch.no_grad(), LinearHeads():
+    with evaluating(classifier.module), torch.no_grad(), active(LinearHeads()):
         query = query_of(classifier, attributions)
         cover = baseline_of(baseline, query.inputs, query.transform)
         for number, each in enumerate(tqdm(every, desc="curves", disable=len(every) < 50)):
@@ -144,6 +149,18 @@ def perturbation_curves(
                 rows = {"curve": curve, "fraction": fractions, "probability": found}
                 parts.append(pd.DataFrame({"map": number, **each.row(attributions), **rows}))
     return pd.concat(parts, ignore_index=True)
+
+
+def check_curves(baseline: str, steps: int) -> None:
+    """Refuse what no curve can be made with, before any work is done.
+
+    Raises
+    ------
+    InputError
+        If the baseline is unknown or there are no steps.
+    """
+    choice("baseline", baseline, BASELINES)
+    whole("steps", steps, most=_MOST_STEPS)
 
 
 def areas(curves: pd.DataFrame) -> pd.DataFrame:

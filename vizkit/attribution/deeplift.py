@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from vizkit.attribution.baselines import baseline_of
 from vizkit.attribution.query import Query, by_class
 from vizkit.attribution.registry import method
+from vizkit.modes import active
 
 COLOURS = -3
 # below this difference of the two inputs the slope is the derivative
@@ -63,7 +64,7 @@ def deep_lift(query: Query, *, baseline: str = "mean") -> tuple[Tensor, Tensor]:
     """
     reference = baseline_of(baseline, query.inputs, query.transform)
     pair = torch.cat([query.inputs, reference]).requires_grad_()
-    with _Rescaled():
+    with active(_Rescaled()):
         scores, scores_of_reference = query.outputs(pair).chunk(2)
     targets = query.targets
     (multipliers,) = by_class(scores, [pair], targets)

@@ -12,20 +12,34 @@ import torch
 from torch import Tensor
 
 from vizkit.attribution.cam import missing_head
-from vizkit.attribution.linear import LinearHeads
 from vizkit.attribution.memory import classes_at_once
 from vizkit.attribution.query import Probe, Query, probes
 from vizkit.attribution.registry import METHODS, Method
 from vizkit.attribution.targets import Targets, index_of, resolve
-from vizkit.errors import ConvergenceWarning, InputError, unknown
+from vizkit.errors import ConvergenceWarning, InputError, chosen, shown, unknown
 from vizkit.forward import ran, recorded, to_network
 from vizkit.images import Images, prepare
+from vizkit.interrupts import managed
+from vizkit.linear import LinearHeads
 from vizkit.models import Classifier
+from vizkit.modes import active
 from vizkit.results import Attributions, FeatureMaps, Seen, Tap
 from vizkit.stages import find_stages
 
 INPUT = "input"
 TOLERANCE = 0.05
+_MADE_IN_INFERENCE = (
+    "was made in torch.inference_mode(): its weights can take no part in gradients. Make or load "
+    "it outside"
+)
+# what PyTorch's errors say, and what it means for a network
+_NO_GRADIENTS = {
+    "Inference tensors": _MADE_IN_INFERENCE,
+    "does not require grad": (
+        "gives no gradients: something in its forward runs under torch.no_grad(), is detached or "
+        "is no differentiable operation"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +66,7 @@ class Explainer:
     against: int | None
     options: dict[str, Any]
 
-    @contextmanager
+    @managed
     def opened(self, images: Images) -> Iterator[Pass]:
         """Run the network on some images, and hold it until they are explained.
 
@@ -70,7 +84,7 @@ class Explainer:
         with self.opened_on(to_network(inputs, self.classifier), seen) as found:
             yield found
 
-    @contextmanager
+    @managed
     def opened_on(self, inputs: Tensor, seen: Seen) -> Iterator[Pass]:
         """Do the same with inputs that are prepared already.
 
@@ -94,12 +108,9 @@ class Explainer:
         staged = any(method.level == "stage" for method in self.methods)
         module = self.classifier.module
         if staged and any(parameter.is_inference() for parameter in module.parameters()):
-            raise InputError(
-                f"{self.classifier.name} was made in torch.inference_mode(): its weights can "
-                "take no part in gradients. Make or load it outside"
-            )
+            raise InputError(f"{self.classifier.name} {_MADE_IN_INFERENCE}")
         with (
-            LinearHeads(),
+            active(LinearHeads()),
             recorded(module, self.taps, inputs, detach=not staged, cut=True) as (recorder, logits),
             torch.enable_grad(),
         ):
@@ -172,8 +183,9 @@ class Pass:
             classifier.stages,
             classifier.transform,
         )
-        values = self._at_stages(query)
-        found, errors = self._at_input(query)
+        with _differentiable(classifier.name):
+            values = self._at_stages(query)
+            found, errors = self._at_input(query)
         values |= found
         shares = self.logits.detach().float().softmax(dim=1)
         return Attributions(
@@ -194,7 +206,7 @@ class Pass:
     def _check_against(self) -> None:
         against, classes = self.explainer.against, self.logits.shape[1]
         if against is not None and not 0 <= against < classes:
-            raise InputError(f"unknown target {against}: choose from 0 to {classes - 1}")
+            raise InputError(f"unknown target {shown(against)}: choose from 0 to {classes - 1}")
 
     def _at_stages(self, query: Query) -> dict[str, dict[str, Tensor]]:
         """Run the stage-level methods; those with gradients for some classes at a time."""
@@ -248,6 +260,18 @@ class Pass:
         }
 
 
+@contextmanager
+def _differentiable(name: str) -> Iterator[None]:
+    """Say what is wrong with a network that gives no gradients, as PyTorch says it in passing."""
+    try:
+        yield
+    except RuntimeError as error:
+        reasons = [reason for words, reason in _NO_GRADIENTS.items() if words in str(error)]
+        if not reasons:
+            raise
+        raise InputError(f"{name} {reasons[0]}") from error
+
+
 def _warn(method: Method, maps: Tensor, error: Tensor, model: str) -> None:
     gains = (maps.sum(dim=(-2, -1)) - error).abs()
     off = error.abs()
@@ -290,15 +314,15 @@ def explainer(
     InputError
         If a method, stage, class or option is unknown.
     """
-    chosen = _methods(methods, options)
+    wanted = _methods(methods, options)
     taps = find_stages(classifier, "stages" if stages is None else stages)
-    staged = any(method.level == "stage" for method in chosen)
+    staged = any(method.level == "stage" for method in wanted)
     if staged and not taps:
         raise InputError(f"no stages of {classifier.name} to look at: the list is empty")
     # without a method that looks there, nothing need be recorded
     taps = taps if staged else []
     other = None if against is None else index_of(against, classifier)
-    return Explainer(classifier, tuple(chosen), tuple(taps), other, options)
+    return Explainer(classifier, tuple(wanted), tuple(taps), other, options)
 
 
 def _key(tap: Tap, found: dict[Tap, Probe]) -> str:
@@ -307,15 +331,10 @@ def _key(tap: Tap, found: dict[Tap, Probe]) -> str:
 
 
 def _methods(names: str | Sequence[str], options: dict[str, Any]) -> list[Method]:
-    wanted = [names] if isinstance(names, str) else list(names)
-    if not wanted:
-        raise InputError(f"no methods: choose from {', '.join(METHODS)}")
-    for name in wanted:
-        if name not in METHODS:
-            raise unknown("method", name, METHODS)
-    chosen = [METHODS[name] for name in dict.fromkeys(wanted)]
-    known = {option for method in chosen for option in method.options}
+    wanted = chosen("method", names, METHODS)
+    methods = [METHODS[name] for name in wanted]
+    known = {option for method in methods for option in method.options}
     for option in options:
         if option not in known:
             raise unknown(f"option of {', '.join(wanted)}", option, sorted(known) or ("(none)",))
-    return chosen
+    return methods

@@ -15,6 +15,7 @@ from vizkit.attribution.query import Query, probes
 from vizkit.attribution.registry import method
 from vizkit.errors import InputError
 from vizkit.forward import recorded
+from vizkit.modes import active
 
 _RELUS = frozenset({F.relu, torch.relu, Tensor.relu})
 _IN_PLACE = frozenset({F.relu_, torch.relu_, Tensor.relu_})
@@ -119,7 +120,7 @@ def guided_grad_cam(query: Query) -> Tensor:
 
 def _guided(query: Query) -> Tensor:
     """Guided gradient by the inputs, (N, T, 3, H, W)."""
-    with _Guided() as mode:
+    with active(_Guided()) as mode:
         # a query of its own, which has no gradient yet
         gradients = Query(**{name: getattr(query, name) for name in _FIELDS}).gradients
     if not mode.count:

@@ -13,11 +13,14 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from vizkit.errors import InputError, whole
+from vizkit.errors import InputError, flags, results_of, share, whole
+from vizkit.files import distinct
 from vizkit.results import Attributions, Seen
 
 SIZE = 64
 TOP = 0.1
+# beyond any network's input, and 64 MB a map
+_MOST = 4096
 # side of the windows that structural similarity looks through
 _WINDOW = 7
 _NAMES = ("model", "method", "stage")
@@ -57,11 +60,11 @@ def agreement(
     InputError
         If the attributions are of other images or other numbers of classes.
     """
-    whole("size", size, _WINDOW)
-    if not 0 < top < 1:
-        raise InputError(f"top must be between 0 and 1, not {top!r}")
-    sources = [attributions] if isinstance(attributions, Attributions) else list(attributions)
-    names = _distinct([source.model for source in sources])
+    size = whole("size", size, _WINDOW, _MOST)
+    top = share("top", top, ends=False)
+    flags(same_stage=same_stage)
+    sources = results_of("attributions", attributions, Attributions)
+    names = distinct([source.model for source in sources])
     if len({source.seen.names for source in sources}) != 1:
         raise InputError("agreement needs attributions of the same images")
     if len({source.targets.shape for source in sources}) != 1:
@@ -95,12 +98,6 @@ def agreement(
         rows.append({**who, **measures, "n": len(usable)})
     sides = [f"{name}_{side}" for side in "ab" for name in _NAMES]
     return pd.DataFrame(rows, columns=[*sides, "spearman", "ssim", "iou", "n"])
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Give names that occur again a number."""
-    counts = [names[: n + 1].count(name) for n, name in enumerate(names)]
-    return [f"{name} ({n})" if n > 1 else name for name, n in zip(names, counts, strict=True)]
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:

@@ -11,10 +11,10 @@ from torch.nn import functional as F  # noqa: N812
 from vizkit.attribution.baselines import baseline_of
 from vizkit.attribution.chain import Chain, unroll
 from vizkit.attribution.incremental import Changes, local_links, propagate
-from vizkit.attribution.memory import in_batches
 from vizkit.attribution.query import Query
 from vizkit.attribution.registry import method
 from vizkit.errors import InputError, whole
+from vizkit.memory import in_batches
 
 GRID = 7
 # masks made in one go: fixed, so that the same seed means the same masks everywhere

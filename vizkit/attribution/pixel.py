@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from vizkit.attribution.baselines import baseline_of
-from vizkit.attribution.memory import shrinking
 from vizkit.attribution.query import Query, by_class
 from vizkit.attribution.registry import method
 from vizkit.errors import InputError, positive, whole
 from vizkit.images import as_images, prepare, samples
+from vizkit.memory import shrinking
 
 COLOURS = -3
 
@@ -230,7 +230,7 @@ def _noisy(query: Query, power: int, n_samples: int, noise: float, seed: int) ->
     def explain(image: Query) -> Tensor:
         spread = image.inputs.max() - image.inputs.min()
         places = image.inputs + noise * spread * noises
-        return _mean_at(image, places, lambda gradients, _: gradients.pow(power))
+        return _mean_at(image, places, lambda gradients, _: gradients.float().pow(power))
 
     return torch.stack([explain(image) for image in query.images()])
 

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vizkit.attribution.memory import automatic, in_batches
+from vizkit.attribution.memory import automatic
+from vizkit.memory import in_batches
 from vizkit.results import Tap
+from vizkit.running import run_classifier
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Query:
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Run the network: scores (B, K) of inputs (B, 3, H, W), with a graph if one is wanted."""
-        return self.margins(self.module(self._copied(inputs)))
+        return self.margins(run_classifier(self.module, self._laid(inputs)))
 
     def scores(self, inputs: Tensor) -> Tensor:
         """Scores of any number of inputs, without a graph, batch after batch; (B, K)."""
@@ -76,18 +78,19 @@ class Query:
 
     def probabilities(self, inputs: Tensor) -> Tensor:
         """Return the same after softmax, in [0, 1] (in [-1, 1] against another class); (B, K)."""
-        with torch.no_grad():
-            return in_batches(
-                lambda some: self.margins(self.module(self._copied(some)).float().softmax(dim=1)),
-                inputs,
-                self.batch_size,
-            )
 
-    def _copied(self, inputs: Tensor) -> Tensor:
-        """Copy, because the network may change its input; laid out as CPUs convolve best."""
+        def shares(some: Tensor) -> Tensor:
+            logits = run_classifier(self.module, self._laid(some))
+            return self.margins(logits.float().softmax(dim=1))
+
+        with torch.no_grad():
+            return in_batches(shares, inputs, self.batch_size)
+
+    def _laid(self, inputs: Tensor) -> Tensor:
+        """Lay inputs out as CPUs convolve best."""
         last = inputs.device.type == "cpu"
         layout = torch.channels_last if last else torch.preserve_format
-        return inputs.to(self.inputs.dtype).clone(memory_format=layout)
+        return inputs.to(self.inputs.dtype, memory_format=layout)
 
     @cached_property
     def gradients(self) -> Tensor:

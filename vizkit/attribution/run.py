@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,11 +12,11 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from vizkit.attribution.explaining import Explainer, explainer
-from vizkit.attribution.memory import out_of_memory
 from vizkit.attribution.targets import Targets, rows_of
 from vizkit.errors import InputError
 from vizkit.forward import BATCH_SIZE, joined
 from vizkit.images import Images, as_images
+from vizkit.memory import in_parts
 from vizkit.models import Classifier, as_classifier
 from vizkit.results import Attributions, Tap
 
@@ -75,31 +76,18 @@ def attribute(
     for batch in tqdm(batches, desc=classifier.name, disable=len(batches) == 1):
         done = sum(len(part.seen) for part in parts)
         own = targets[done : done + len(batch)] if isinstance(targets, Tensor) else targets
-        parts += _in_halves(asked, batch, own)
+        parts += in_parts(partial(_explained, asked, batch, own), len(batch))
     return parts[0] if len(parts) == 1 else join(parts)
 
 
-def _in_halves(asked: Explainer, images: Images, targets: Targets) -> list[Attributions]:
-    """Explain a batch, or halves of it where memory does not suffice."""
-    try:
-        with asked.opened(images) as found:
-            return [found.explain(targets)]
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if "Inference tensors" in str(error):
-            raise InputError(
-                f"{asked.classifier.name} was made in torch.inference_mode(): its weights can "
-                "take no part in gradients. Make or load it outside"
-            ) from error
-        if len(images) == 1 or not out_of_memory(error):
-            raise
-    # outside the handler, so that the failed run's tensors are gone
-    half = len(images) // 2
-    parts = [Images(images.photos[:half]), Images(images.photos[half:])]
-    split = isinstance(targets, Tensor)
-    both = [targets[:half], targets[half:]] if split else [targets, targets]  # type: ignore[index]
-    return [
-        each for part, own in zip(parts, both, strict=True) for each in _in_halves(asked, part, own)
-    ]
+def _explained(asked: Explainer, images: Images, targets: Targets, part: slice) -> Attributions:
+    """Explain some of a batch."""
+    own = targets[part] if isinstance(targets, Tensor) else targets
+    with asked.opened(images[part]) as found:
+        if not found.logits.isfinite().all():
+            name = asked.classifier.name
+            raise InputError(f"{name} gives NaN or infinity: nothing can be explained")
+        return found.explain(own)
 
 
 def join(parts: Sequence[Attributions]) -> Attributions:

@@ -17,14 +17,17 @@ from vizkit.attribution.pairs import spearman, ssim
 from vizkit.attribution.run import attribute
 from vizkit.attribution.targets import Targets
 from vizkit.attribution.twin import twin
-from vizkit.errors import whole
+from vizkit.errors import flags, whole
 from vizkit.images import as_images
+from vizkit.interrupts import surely
 from vizkit.models import Classifier, as_classifier
 from vizkit.results import Attributions, Tap
 from vizkit.stages import trace
 
 TRAINED = "trained"
 HEAD = "head"
+# each step takes the next seed, and PyTorch takes 64 bits
+MOST_SEED = 2**62
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +87,11 @@ def randomisation(
     InputError
         As `vizkit.attribute` does, or if the network cannot be copied.
     """
+    random_state = whole("random_state", random_state, 0, MOST_SEED)
+    flags(only_last=only_last)
     classifier = as_classifier(model)
     photos = as_images(images)
     trained = attribute(classifier, photos, methods, targets, stages, **options)
-    whole("random_state", random_state, 0)
     copy = twin(classifier.module, own_weights=True)
     groups = _groups(classifier)
     steps = {TRAINED: trained}
@@ -127,7 +131,7 @@ def _groups(classifier: Classifier) -> dict[str, list[str]]:
 
 
 def _randomise(network: nn.Module, paths: list[str], seed: int) -> None:
-    with torch.random.fork_rng(), torch.no_grad():
+    with surely(torch.random.fork_rng()), surely(torch.no_grad()):
         torch.manual_seed(seed)
         for path in paths:
             layer: Any = network.get_submodule(path)

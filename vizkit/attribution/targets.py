@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import operator
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vizkit.errors import InputError
+from vizkit.errors import InputError, listed, shown
+from vizkit.errors import index_of as whole_of
 from vizkit.models import Classifier
 
 Targets = None | int | str | Sequence[int | str] | Tensor
@@ -36,7 +36,8 @@ def rows_of(targets: Tensor, count: int) -> Tensor:
     InputError
         If type or shape is another.
     """
-    if targets.is_floating_point() or targets.ndim not in {1, 2} or len(targets) != count:
+    kinds = targets.dtype.is_floating_point, targets.dtype.is_complex, targets.dtype == torch.bool
+    if any(kinds) or targets.ndim not in {1, 2} or len(targets) != count:
         raise InputError(
             f"a tensor of targets must be whole numbers of shape (N,) or (N, T) for the {count} "
             f"images given, not {targets.dtype} {tuple(targets.shape)}"
@@ -68,19 +69,22 @@ def resolve(targets: Targets, logits: Tensor, classifier: Classifier) -> Tensor:
     """
     count, classes = logits.shape
     if isinstance(targets, Tensor):
-        return _in_range(targets.to(logits.device), classes)
+        _require(targets.flatten().tolist(), classes)
+        return targets.to(logits.device)
     ranked = re.fullmatch(r"top(\d+)", targets) if isinstance(targets, str) else None
     if targets is None or ranked:
         k = int(ranked[1]) if ranked else 1
         if not 1 <= k <= classes:
-            raise InputError(f"unknown target {targets!r}: the model has {classes} classes")
+            raise InputError(f"unknown target {shown(targets)}: the model has {classes} classes")
         return logits.detach().topk(k, dim=1).indices
-    if isinstance(targets, str) or not isinstance(targets, Iterable):
-        targets = [targets]
-    row = [index_of(target, classifier) for target in targets]
+    several = listed(targets)
+    each = [targets] if several is None else several
+    row = [index_of(target, classifier) for target in each]
     if not row:
         raise InputError("no targets: the list is empty")
-    return _in_range(torch.tensor([row] * count, device=logits.device), classes)
+    # before they become a tensor, which holds no number of any size
+    _require(row, classes)
+    return torch.tensor([row] * count, device=logits.device)
 
 
 def index_of(target: Any, classifier: Classifier) -> int:
@@ -93,16 +97,16 @@ def index_of(target: Any, classifier: Classifier) -> int:
     """
     if isinstance(target, str):
         return classifier.class_index(target)
-    try:
-        return operator.index(target)
-    except TypeError:
+    number = whole_of(target)
+    if number is None:
         raise InputError(
-            f"unknown target {target!r}: give an index, a class name, 'top5' or a list of these"
-        ) from None
+            f"unknown target {shown(target)}: give an index, a class name, 'top5' or a list of "
+            "these"
+        )
+    return number
 
 
-def _in_range(indices: Tensor, classes: int) -> Tensor:
-    outside = indices[(indices < 0) | (indices >= classes)]
-    if outside.numel():
-        raise InputError(f"unknown target {outside[0].item()}: choose from 0 to {classes - 1}")
-    return indices
+def _require(indices: Sequence[int], classes: int) -> None:
+    outside = [index for index in indices if not 0 <= index < classes]
+    if outside:
+        raise InputError(f"unknown target {shown(outside[0])}: choose from 0 to {classes - 1}")

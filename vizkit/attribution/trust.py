@@ -17,22 +17,24 @@ from vizkit.attribution.curves import (
     STEPS,
     Map,
     areas,
+    check_curves,
     maps_of,
     perturbation_curves,
     query_of,
 )
-from vizkit.attribution.linear import LinearHeads
 from vizkit.attribution.measures import energy, mask_of, pointing
 from vizkit.attribution.pairs import spearman
 from vizkit.attribution.query import Query
 from vizkit.attribution.registry import METHODS
-from vizkit.attribution.sanity import randomisation
+from vizkit.attribution.sanity import MOST_SEED, randomisation
 from vizkit.boxes import boxes_in_input
-from vizkit.errors import InputError
+from vizkit.errors import InputError, flags, instance, whole
 from vizkit.forward import to_network
 from vizkit.hooks import evaluating
 from vizkit.images import Images, as_images, prepare
+from vizkit.linear import LinearHeads
 from vizkit.models import Classifier, as_classifier
+from vizkit.modes import active
 from vizkit.results import Attributions
 
 CELLS = 7
@@ -99,19 +101,24 @@ def faithfulness(
     InputError
         If images, boxes and attributions do not belong together.
     """
+    check_curves(baseline, steps)
+    flags(references=references, randomised=randomised)
+    seed = whole("seed", seed, 0, MOST_SEED)
+    instance("attributions", attributions, Attributions)
     classifier = as_classifier(model)
     _require_same(as_images(images), attributions, classifier)
+    masks = None if boxes is None else _masks(boxes, attributions)
     curves = perturbation_curves(
         classifier, attributions, baseline=baseline, steps=steps, references=references
     )
     table = areas(curves)
     maps = list(maps_of(attributions, references))
-    with evaluating(classifier.module), torch.no_grad(), LinearHeads():
+    with evaluating(classifier.module), torch.no_grad(), active(LinearHeads()):
         query = query_of(classifier, attributions)
         table = table.join(_seen_through(query, maps))
         table["sensitivity"] = _sensitivity(query, maps, baseline, seed)
-    if boxes is not None:
-        table = table.join(_located(maps, boxes, attributions))
+    if masks is not None:
+        table = table.join(_located(maps, masks))
     if randomised:
         table["randomisation"] = _random_weights(classifier, attributions, maps, seed)
     return table
@@ -131,14 +138,14 @@ def _require_same(images: Images, attributions: Attributions, classifier: Classi
 def _seen_through(query: Query, maps: Sequence[Map]) -> pd.DataFrame:
     """Average drop and increase in confidence of each map."""
     rows = []
-    whole = query.probabilities(query.inputs)
+    intact = query.probabilities(query.inputs)
     for each in maps:
         values = each.values.to(query.inputs).clamp(min=0)
         spread = values.max() - values.min()
         # a map that is the same everywhere hides nothing
         window = (values - values.min()) / spread if spread > 0 else torch.ones_like(values)
         target = query.targets[each.image, each.target]
-        before = whole[each.image, target]
+        before = intact[each.image, target]
         after = query.probabilities(query.inputs[each.image : each.image + 1] * window)[0, target]
         drop = ((before - after).clamp(min=0) / before).item()
         rows.append({"average_drop": drop, "increase": float(after > before)})
@@ -181,14 +188,16 @@ def _pearson(first: np.ndarray, second: np.ndarray) -> float:
     return float(deviations[0] @ deviations[1] / (lengths[0] * lengths[1]))
 
 
-def _located(
-    maps: Sequence[Map],
-    boxes: Mapping[str, Sequence[Any]] | Sequence[Sequence[Any]],
-    attributions: Attributions,
-) -> pd.DataFrame:
-    """Pointing game and energy of each map; NaN for images without a box."""
+def _masks(
+    boxes: Mapping[str, Sequence[Any]] | Sequence[Sequence[Any]], attributions: Attributions
+) -> list[np.ndarray]:
+    """Mark what lies in the boxes of each image."""
     size = (attributions.inputs.shape[-2], attributions.inputs.shape[-1])
-    masks = [mask_of(own, size) for own in boxes_in_input(boxes, attributions.seen)]
+    return [mask_of(own, size) for own in boxes_in_input(boxes, attributions.seen)]
+
+
+def _located(maps: Sequence[Map], masks: Sequence[np.ndarray]) -> pd.DataFrame:
+    """Pointing game and energy of each map; NaN for images without a box."""
     rows = []
     for each in maps:
         inside, values = masks[each.image], each.values.cpu().numpy()

@@ -8,7 +8,6 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,11 @@ from torch import Tensor
 from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
 from vizkit.checkpoints.contents import Checkpoint, unpacked
+from vizkit.checkpoints.guarding import harm
 from vizkit.checkpoints.wording import line
 from vizkit.errors import WeightsError
+from vizkit.files import printable, stand_in, unfit
+from vizkit.interrupts import surely, undivided
 
 # what torch.load wraps around the line that says what is wrong
 _WRAPPING = ("Weights only load failed", "Please file an issue", "Check the documentation")
@@ -105,36 +107,37 @@ def read_checkpoint(path: Path, *, ema: bool = True) -> Checkpoint:
 
 def _load(path: Path) -> tuple[Any, dict[str, Any]]:
     """Read a file's content, and what vizkit wrote into its header."""
-    if path.is_dir():
-        raise WeightsError(f"{path} is a folder, not a weights file")
-    if not path.is_file():
-        raise WeightsError(f"no such weights file: {path}")
-    path.open("rb").close()  # safetensors would call a file missing that it may not read
-    if path.suffix == ".safetensors":
+    if not path.is_symlink() and not path.exists():
+        raise WeightsError(printable(f"no such weights file: {path}"))
+    plain = path.suffix == ".safetensors"
+    reason = unfit(path) if plain else harm(path)
+    if reason:
+        raise WeightsError(printable(f"{path} is {reason}"))
+    if plain:
         with safe_open(path, "pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             return tensors, _header(file.metadata() or {})
-    with warnings.catch_warnings(), _stand_ins():
+    with _READING, surely(warnings.catch_warnings()), _stand_ins():
         # about the pickle inside: it loads, or an error says more
         warnings.simplefilter("ignore")
         return torch.load(path, map_location="cpu", weights_only=True), {}
 
 
-@contextmanager
+@undivided
 def _stand_ins() -> Iterator[None]:
     """Have PyTorch take the stand-ins, and nothing else that is no weight.
 
-    What may be loaded is one list for all threads, to which the user may have added, too.
+    What may be loaded is one list for all threads, to which the user may have added, too; one
+    thread at a time changes it.
     """
-    with _READING:
-        others = get_safe_globals()
+    others = get_safe_globals()
+    clear_safe_globals()
+    try:
+        add_safe_globals([(_Inert, name) for name in _BYSTANDERS])
+        yield
+    finally:
         clear_safe_globals()
-        try:
-            add_safe_globals([(_Inert, name) for name in _BYSTANDERS])
-            yield
-        finally:
-            clear_safe_globals()
-            add_safe_globals(others)
+        add_safe_globals(others)
 
 
 def _header(metadata: dict[str, str]) -> dict[str, Any]:
@@ -146,13 +149,16 @@ def _header(metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def _complaint(path: Path, error: Exception) -> str:
+    instead = stand_in(path, "weights")
+    if instead:
+        return printable(f"{path} is {instead}")
     refused = re.search(r"GLOBAL (\S+)", str(error))
     if refused and isinstance(error, pickle.UnpicklingError):
-        return (
+        return printable(
             f"{path} holds something other than weights, and loading it could run code: "
             f"refused ({line(refused[1])}). Save only model.state_dict() instead"
         )
     lines = (each for each in str(error).splitlines() if each.strip())
     telling = next((each for each in lines if not each.startswith(_WRAPPING)), "")
     reason = ": ".join(filter(None, (type(error).__name__, line(telling))))
-    return f"{path} is not a readable checkpoint ({reason})"
+    return printable(f"{path} is not a readable checkpoint ({reason})")

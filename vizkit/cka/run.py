@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,12 @@ from vizkit.cka.gram import gram_of
 from vizkit.cka.hsic import LEAST, cka, hsic, interval
 from vizkit.cka.kernels import KERNELS
 from vizkit.cka.shelf import Shelf
-from vizkit.errors import InputError, positive, unknown, whole
+from vizkit.errors import InputError, choice, positive, whole
 from vizkit.forward import BATCH_SIZE, ran, recorded
 from vizkit.images import Images, as_images
+from vizkit.interrupts import surely
+from vizkit.linear import LinearHeads
+from vizkit.memory import in_parts
 from vizkit.models import Classifier, as_classifiers
 from vizkit.provenance import transform_words
 from vizkit.results import Similarity, Tap
@@ -26,6 +30,8 @@ from vizkit.stages import find_stages
 from vizkit.streaming import Batch, stream
 
 _QUIET = 20
+# all of them are drawn at once
+_MOST_RESAMPLES = 100_000
 
 
 def similarity(
@@ -71,7 +77,7 @@ def similarity(
         The most images that are compared with each other at a time, at least 4; fewer, where
         batches become more even. A batch with fewer than four readable images is left out.
     bootstrap : int
-        Resamples of the batches for the interval; 0 for none.
+        Resamples of the batches for the interval, at most 100,000; 0 for none.
     random_state : int
         Seed of the order of the images, and of the resamples.
     workers : int, optional
@@ -89,11 +95,10 @@ def similarity(
         If there are fewer than four readable images, a tap or kernel is unknown, or maps are not
         finite.
     """
-    if kernel not in KERNELS:
-        raise unknown("kernel", kernel, KERNELS)
+    choice("kernel", kernel, KERNELS)
     positive("bandwidth", bandwidth)
     whole("batch_size", batch_size, least=LEAST)
-    whole("bootstrap", bootstrap, least=0)
+    whole("bootstrap", bootstrap, least=0, most=_MOST_RESAMPLES)
     whole("random_state", random_state, least=0)
     classifiers = as_classifiers(models)
     taps = [list(dict.fromkeys(find_stages(each, at))) for each in classifiers]
@@ -176,16 +181,36 @@ def _grams(
     maps: dict[Tap, Tensor] = {}
     # few images at a time: intermediate maps stay small, and it is faster
     for few in torch.split(inputs, BATCH_SIZE):
-        with recorded(classifier.module, taps, few) as (recorder, _):
-            for tap in ran(taps, recorder):
-                maps[tap] = shelf.put(taps.index(tap), first, recorder.outputs[tap], count)
-            recorder.clear()
+        put = partial(_put, classifier, taps, few, shelf, first, count)
+        for kept in in_parts(put, len(few)):
+            maps |= kept
         first += len(few)
     for tap in taps:
         products = gram_of(maps[tap])
         if not np.isfinite(products).all():
             raise InputError(f"{classifier.name} gives NaN or infinity at {tap.label}")
         yield products
+
+
+def _put(
+    classifier: Classifier,
+    taps: Sequence[Tap],
+    inputs: Tensor,
+    shelf: Shelf,
+    first: int,
+    count: int,
+    part: slice,
+) -> dict[Tap, Tensor]:
+    """Run a network on some images, and put their maps at their places on the shelf."""
+    # logits are not compared: their head may be run as it is fastest
+    heads = surely(LinearHeads(gates=False))
+    with heads, recorded(classifier.module, taps, inputs[part]) as (recorder, _):
+        kept = {
+            tap: shelf.put(taps.index(tap), first + part.start, recorder.outputs[tap], count)
+            for tap in ran(taps, recorder)
+        }
+        recorder.clear()
+    return kept
 
 
 def _shuffled(images: Images, generator: np.random.Generator) -> Images:
@@ -206,7 +231,7 @@ def _labels(classifiers: Sequence[Classifier], taps: Sequence[Sequence[Tap]]) ->
             "model": classifier.name,
             "tap": tap.label if several else tap.name,
             "stride": tap.stride,
-            "layer": tap.name,
+            "layer": tap.layer,
             "role": tap.role,
         }
         for classifier, own in zip(classifiers, taps, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from typing import Annotated, TextIO
@@ -60,6 +61,7 @@ def main() -> None:
     from vizkit.errors import VizkitError
 
     warnings.showwarning = _warn
+    _write_anything()
     try:
         app()
     except VizkitError as error:
@@ -72,3 +74,10 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+
+
+def _write_anything() -> None:
+    """Escape what a terminal or a pipe has no letter for, and names of files that are no text."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")

@@ -16,7 +16,14 @@ from vizkit.cli.options import (
     ModelsArg,
     WeightsOption,
 )
-from vizkit.cli.parsing import load_models, require_folders, require_picture, split, targets_of
+from vizkit.cli.parsing import (
+    load_models,
+    require_folders,
+    require_picture,
+    require_place,
+    split,
+    targets_of,
+)
 from vizkit.cli.printing import print_table, say_left_out, write_csv
 
 
@@ -63,7 +70,7 @@ def compare(
     from vizkit.plots.paging import save_pages
 
     require_folders(out)
-    require_picture(out)
+    require_picture(out, theme)
     check_options(show, channels, scale, per_page, theme=theme)
     found = run(
         load_models(split(models), weights, device, classes),
@@ -111,13 +118,15 @@ def disagree(
     Photos in a folder with one folder a class also tell who is right.
     """
     from vizkit.comparing import disagreement as run
-    from vizkit.errors import unknown, whole
+    from vizkit.errors import choice, whole
     from vizkit.exporting import export_disagreement
     from vizkit.results.disagreement import RANKINGS
 
     whole("k", k)
-    if by not in RANKINGS:
-        raise unknown("ranking", by, RANKINGS)
+    choice("ranking", by, RANKINGS)
+    require_picture(None, theme)
+    if out is not None:
+        require_place(out)
     loaded = load_models(split(models), weights, device, classes)
     found = run(loaded, images, maps=maps, method=method, labelled=labelled)
     say_left_out(found.failed.itertuples(index=False))
@@ -164,7 +173,7 @@ def similarity(
 
     where = at if at in {"stages", "layers", "gates"} else split(at)
     require_folders(out, picture)
-    require_picture(picture)
+    require_picture(picture, theme)
     found = run(
         load_models(split(models), weights, device, classes),
         images,

@@ -16,7 +16,14 @@ from vizkit.cli.options import (
     ModelsArg,
     WeightsOption,
 )
-from vizkit.cli.parsing import load_models, require_folders, require_picture, split
+from vizkit.cli.parsing import (
+    load_models,
+    named,
+    require_folders,
+    require_picture,
+    split,
+    workers_of,
+)
 from vizkit.cli.printing import print_table, say_left_out, write_csv
 
 
@@ -60,9 +67,9 @@ def stats(
     from vizkit.statistics import describe
 
     require_folders(picture)
-    require_picture(picture)
+    require_picture(picture, theme)
     where = at if at in {"stages", "layers", "gates"} else split(at)
-    wanted: str | list[str] | None = split(statistics) or None
+    wanted: str | list[str] | None = named(statistics)
     if resume and out and not any(out.glob(".state-*")):
         typer.echo(f"nothing to go on with in {out}: starting anew", err=True)
     with process_group():
@@ -75,7 +82,7 @@ def stats(
                 where,
                 places=places or None,
                 batch_size=batch_size,
-                workers=None if workers < 0 else workers,
+                workers=workers_of(workers),
                 out=out,
                 resume=resume,
             )
@@ -143,7 +150,7 @@ def probe(
     where = at if at in {"stages", "layers"} else split(at)
     loaded = load_models(split(models), weights, device, classes)
     require_folders(out, picture)
-    require_picture(picture)
+    require_picture(picture, theme)
     found = linear_probe(loaded, folder, where, folds=folds, test=test)
     say_left_out(found.failed.itertuples(index=False))
     if out:

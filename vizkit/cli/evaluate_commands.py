@@ -17,7 +17,7 @@ from vizkit.cli.options import (
     TestSizeOption,
     WeightsOption,
 )
-from vizkit.cli.parsing import load_models, split
+from vizkit.cli.parsing import load_models, split, workers_of
 from vizkit.cli.printing import print_table, say_left_out
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def evaluate(
                 out=out,
                 resume=resume,
                 batch_size=batch_size,
-                workers=None if workers < 0 else workers,
+                workers=workers_of(workers),
                 theme=theme,
             )
         except KeyboardInterrupt:

@@ -19,13 +19,17 @@ from vizkit.cli.options import (
 from vizkit.cli.parsing import (
     class_of,
     load_models,
+    named,
     numbers_of,
     require_folders,
     require_picture,
+    require_place,
     split,
     targets_of,
 )
 from vizkit.cli.printing import print_table, say_left_out, write_csv
+
+_PICTURES = (".png", ".pdf", ".svg")
 
 
 @app.command()
@@ -60,11 +64,12 @@ def attribute(
     from vizkit.exporting import export_attributions
     from vizkit.show import show_attributions
 
+    _require_place(out)
     loaded = load_models(split(models), weights, device, classes)
-    wanted = (split(methods), targets_of(target), split(stages) or None)
+    wanted = (split(methods), targets_of(target), named(stages))
     other = class_of(against) if against else None
     drawing: dict[str, Any] = {"draw": draw, "scale": scale}
-    if out.suffix.lower() in {".png", ".pdf", ".svg"}:
+    if out.suffix.lower() in _PICTURES and not out.is_dir():
         picture = show_attributions(loaded, images, *wanted, against=other, theme=theme, **drawing)
         typer.echo(picture.save(out))
         return
@@ -75,6 +80,18 @@ def attribute(
     say_left_out(found.failed.items())
     for path in found.files:
         typer.echo(path)
+
+
+def _require_place(out: Path) -> None:
+    """Refuse a picture of a kind that is not drawn, which would become a folder, or go nowhere."""
+    from vizkit.errors import choice
+    from vizkit.images import EXTENSIONS
+
+    if out.suffix.lower() in {*EXTENSIONS, *_PICTURES} and not out.is_dir():
+        choice("figure format", out.suffix.lower(), _PICTURES)
+        require_folders(out)
+    else:
+        require_place(out)
 
 
 @app.command("methods")
@@ -123,11 +140,12 @@ def faithfulness(
     from vizkit.boxes import read_boxes
     from vizkit.judging import judge, means
 
+    require_folders(out)
     found = judge(
         load_models(split(models), weights, device, classes),
         folder,
         None if methods == "all" else split(methods),
-        split(stages) or None,
+        named(stages),
         boxes=read_boxes(boxes) if boxes else None,
         per_class=per_class,
         out=out,
@@ -165,7 +183,7 @@ def patches(
 
     loaded = load_models(split(models), weights, device, classes)
     require_folders(out, csv)
-    require_picture(out)
+    require_picture(out, theme)
     found = top_patches(loaded, images, split(at), numbers_of(channels), k)
     say_left_out(found.failed.itertuples(index=False))
     typer.echo(plot_patches(found, theme=theme).save(out))
@@ -195,7 +213,7 @@ def fields(
 
     where = at if at in {"stages", "layers"} else split(at)
     require_folders(out)
-    require_picture(out)
+    require_picture(out, theme)
     found = receptive_fields(load_models(split(models), weights, device, classes), images, where)
     say_left_out(found.failed.itertuples(index=False))
     if out:

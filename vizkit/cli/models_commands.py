@@ -14,6 +14,9 @@ from vizkit.cli.printing import print_table, say_left_out
 if TYPE_CHECKING:
     import pandas as pd
 
+# pixels of a side, as far as anything can still be counted
+_MOST = 100_000
+
 
 @app.command()
 def profile(
@@ -28,11 +31,12 @@ def profile(
     """Print parameters, GMACs, activations and receptive field of every stage."""
     import pandas as pd
 
-    from vizkit.errors import InputError
+    from vizkit.errors import InputError, whole
     from vizkit.profiling import model_table
     from vizkit.profiling import profile as run
 
     names = [name for part in models for name in split(part)]
+    whole("size", size, 0, _MOST)
     if pages and size:
         raise InputError("--pages counts at the sizes that the pages print: leave --size")
     if pages:
@@ -54,9 +58,12 @@ def list_models(
     as_json: JsonOption = False,
 ) -> None:
     """List the models that can be loaded, with parameters and published accuracies."""
+    from vizkit.errors import InputError, shown
     from vizkit.models import list_models as run
 
     listed = run(pattern)
+    if listed.empty:
+        raise InputError(f"no model is called {shown(pattern)}: write names such as '*vgg*'")
     if counting:
         from vizkit.profiling import count_listed
 

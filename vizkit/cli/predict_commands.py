@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated
 
 import typer
@@ -19,8 +20,16 @@ from vizkit.cli.options import (
     TestSizeOption,
     WeightsOption,
 )
-from vizkit.cli.parsing import load_models, photos_of, require_folders, require_picture, split
+from vizkit.cli.parsing import (
+    load_models,
+    photos_of,
+    require_folders,
+    require_picture,
+    split,
+    workers_of,
+)
 from vizkit.cli.printing import print_table, require_table, say_left_out, write_table
+from vizkit.interrupts import surely
 
 
 @app.command()
@@ -58,7 +67,7 @@ def predict(
         k,
         synsets=synsets,
         batch_size=batch_size,
-        workers=None if workers < 0 else workers,
+        workers=workers_of(workers),
     )
     say_left_out(failed.items())
     if out:
@@ -92,14 +101,15 @@ def embed(
     array = out.suffix.lower() == ".npy"
     require_table(out.with_suffix(".csv") if array else out)
     (loaded,) = load_models([model], weights, device, classes, test_size)
-    with warnings.catch_warnings():
+    with surely(warnings.catch_warnings()):
         # all of them are told below
         warnings.simplefilter("ignore", UnreadableWarning)
         found = embeddings(loaded, photos_of(images))
     say_left_out(found.failed.items())
     if array:
         with replacing(out) as partial, partial.open("wb") as file:
-            np.save(file, found.vectors.numpy())
+            # given the file itself, NumPy does not notice that a full disk cuts it off
+            np.save(SimpleNamespace(write=file.write), found.vectors.numpy())
         typer.echo(out)
         typer.echo(write_table(found.index(), out.with_suffix(".csv")))
     else:
@@ -128,12 +138,14 @@ def neighbours(
     as_json: JsonOption = False,
 ) -> None:
     """Find the photos that lie nearest to others in the embeddings of models."""
+    from vizkit.errors import whole
     from vizkit.prediction import neighbours as run
     from vizkit.show import show_neighbours
 
     require_table(out)
     require_folders(picture)
-    require_picture(picture)
+    require_picture(picture, theme)
+    whole("rows", rows)
     loaded = load_models(split(models), weights, device, classes, test_size)
     photos = photos_of(images)
     if picture:

@@ -12,7 +12,7 @@ from vizkit.errors import InputError
 
 # where Voila finds its templates
 _TEMPLATES = Path(__file__).parent / "jupyter"
-# where JupyterLab is told its token: in its command, everybody on the machine could read it
+# where servers are told their token: in their command, everybody on the machine could read it
 _TOKEN = "JUPYTER_TOKEN"
 # given as options, which no configuration overrules; not even one for the usual kind of provider
 _LAB = f"""import os, sys
@@ -21,6 +21,17 @@ token = os.environ.pop("{_TOKEN}")
 print("Token, where a page asks for one:", token, file=sys.stderr)
 names = ("IdentityProvider", "PasswordIdentityProvider")
 sys.exit(main([*sys.argv[1:], *(f"--{{name}}.token={{token}}" for name in names)]))"""
+
+
+# Voila keeps a token that it is given to itself; who started it must know it
+_PAGES = f"""import os, sys
+from voila.app import Voila
+token = os.environ.pop("{_TOKEN}")
+class Pages(Voila):
+    @property
+    def display_url(self):
+        return super().display_url.replace("token=...", "token=" + token)
+sys.exit(Pages.launch_instance([*sys.argv[1:], "--Voila.token=" + token]))"""
 
 
 def editing(notebooks: Path) -> tuple[list[str], dict[str, str]]:
@@ -37,8 +48,7 @@ def editing(notebooks: Path) -> tuple[list[str], dict[str, str]]:
         The command and its environment.
     """
     command = [sys.executable, "-c", _LAB, "--ServerApp.ip=127.0.0.1", str(notebooks)]
-    token = os.environ.get(_TOKEN) or secrets.token_hex(24)
-    return command, os.environ | {_TOKEN: token}
+    return command, os.environ | _token()
 
 
 def serving(notebooks: Path) -> tuple[list[str], dict[str, str]]:
@@ -64,8 +74,12 @@ def serving(notebooks: Path) -> tuple[list[str], dict[str, str]]:
     if find_spec("voila") is None:
         raise InputError("pages without code need Voila: pip install voila")
     command = [
-        *(sys.executable, "-m", "voila", str(notebooks)),
-        *("--Voila.ip=127.0.0.1", "--token", "--template=vizkit"),
+        *(sys.executable, "-c", _PAGES, str(notebooks)),
+        *("--Voila.ip=127.0.0.1", "--template=vizkit"),
     ]
     paths = [str(_TEMPLATES), *filter(None, [os.environ.get("JUPYTER_PATH")])]
-    return command, os.environ | {"JUPYTER_PATH": os.pathsep.join(paths)}
+    return command, os.environ | _token() | {"JUPYTER_PATH": os.pathsep.join(paths)}
+
+
+def _token() -> dict[str, str]:
+    return {_TOKEN: os.environ.get(_TOKEN) or secrets.token_hex(24)}

@@ -10,7 +10,6 @@ import typer
 from vizkit.cli.app import app
 from vizkit.cli.options import DeviceOption, JsonOption, WeightsOption
 from vizkit.cli.parsing import load_models, require_folders, require_picture, split
-from vizkit.cli.printing import print_table, write_csv
 
 
 @app.command()
@@ -39,16 +38,26 @@ def bench(
     suite: Annotated[
         str,
         typer.Argument(
-            help="passes, or attribution or statistics beside their peers; or speed: throughput "
-            "and memory."
+            help="attribution, capture, import, occlusion, report, similarity or statistics, "
+            "several with commas, or all, beside other tools; passes: vizkit alone; speed: "
+            "throughput and memory; page: make a page of FILES."
         ),
     ] = "passes",
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="page: what --out wrote earlier.")
+    ] = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="The model to run; of speed several, with commas.")
+        str, typer.Option("--models", "--model", "-m", help="Models, separated by commas.")
     ] = "demo/vgg16_bn",
     weights: WeightsOption = "default",
     device: DeviceOption = "auto",
-    runs: Annotated[int, typer.Option(help="Interleaved repetitions.")] = 15,
+    runs: Annotated[
+        int | None,
+        typer.Option(
+            help="speed: rounds, by default 15; else of what takes a second, by default 3: "
+            "faster tasks take part in more."
+        ),
+    ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     batch: Annotated[str, typer.Option(help="speed: images in a pass.")] = "1,8",
     precision: Annotated[
@@ -62,43 +71,39 @@ def bench(
     ] = False,
     memory: Annotated[bool, typer.Option(help="speed: measure peak memory.")] = True,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="speed: CSV of the table.")
+        Path | None,
+        typer.Option("--out", "-o", help="JSON of everything; speed: a CSV; page: the .md."),
     ] = None,
-    picture: Annotated[Path | None, typer.Option(help="speed: a .png, .pdf or .svg, too.")] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(help="A .png, .pdf or .svg, too; of several suites one each, by name."),
+    ] = None,
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
     as_json: JsonOption = False,
 ) -> None:
-    """Time vizkit against the plain passes, or beside other tools; or the models themselves."""
-    from vizkit.benchmark import SUITES, benchmark
-    from vizkit.errors import unknown
+    """Time vizkit beside the plain passes and other tools, and judge the results; or the models.
 
-    if suite not in (*SUITES, "speed"):
-        raise unknown("suite", suite, (*SUITES, "speed"))
-    if suite != "speed":
-        (loaded,) = load_models([model], weights, device)
-        print_table(benchmark(loaded, suite, runs=runs, threads=threads), as_json)
-        return
-    from vizkit.plots import plot_speed
-    from vizkit.speed import throughput
+    all on vgg16,vgg19_bn,ese_vovnet19b_dw takes about fifteen minutes on a CPU.
+    """
+    from vizkit.cli import benching
 
     require_folders(out, picture)
     require_picture(picture)
-    table = throughput(
-        load_models(split(model), weights, device),
-        batches=_batches(batch), precisions=split(precision),
-        layouts=split(layout), compiled=compiled, runs=runs, threads=threads, memory=memory,
-    )  # fmt: skip
-    if out:
-        write_csv(table, out)
-    if picture:
-        plot_speed(table, theme=theme).save(picture)
-    hidden = [] if as_json else ["runs", "threads"]
-    print_table(table.drop(columns=hidden), as_json)
-    if not as_json:
-        typer.echo(
-            f"\nmedians of {runs} rounds with quartiles, {threads} CPU thread(s); peak_mb "
-            "includes weights; rows of timm are published figures of other hardware"
-        )
+    shown = benching.Shown(out, picture, theme, as_json)
+    if suite == "page":
+        typer.echo(benching.page(files or [], out))
+        return
+    names = benching.suites_of(suite, files or [])
+    if suite != "speed":
+        needed = split(model) if benching.need_models(names) else []
+        classifiers = load_models(needed, weights, device) if needed else []
+        benching.run_suites(classifiers, names, runs, threads, shown)
+        return
+    grid = {
+        "batches": _batches(batch), "precisions": split(precision), "layouts": split(layout),
+        "compiled": compiled, "memory": memory,
+    }  # fmt: skip
+    benching.run_speed(load_models(split(model), weights, device), grid, runs, threads, shown)
 
 
 def _batches(text: str) -> list[int]:

@@ -103,9 +103,15 @@ def train(
     changes = {name: value for name, value in given.items() if value is not None}
     source = recipe or ("demo" if weights in (None, "none") else "finetune")
     followed = read_recipe(source, {**_settings(more or []), **changes})
-    log = run(
-        followed, data, out, val=val, device=device, workers=workers, validate_every=validate_every
-    )
+    try:
+        log = run(
+            followed, data, out,
+            val=val, device=device, workers=workers, validate_every=validate_every,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        if any(out.glob("*.pth")):
+            typer.echo(f"\nthe epochs so far are in {out}: the same command goes on", err=True)
+        raise
     if os.environ.get("RANK", "0") == "0":
         _finish(log, followed, out, val)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vizkit.attribution.targets import index_of, rows_of
-from vizkit.errors import InputError
+from vizkit.errors import InputError, listed
 from vizkit.models import Classifier
 
 
@@ -132,7 +132,8 @@ def targets_of(
     """
     ranked = re.fullmatch(r"top(\d+)", wanted) if isinstance(wanted, str) else None
     if wanted is not None and not ranked:
-        return [wanted] * len(classifiers), _same(wanted, classifiers)
+        outputs = min(each.shape[1] for each in logits)
+        return [wanted] * len(classifiers), _same(wanted, classifiers, outputs)
     shared = shared_classes(classifiers, [each.shape[1] for each in logits])
     if not shared.names:
         return [wanted] * len(classifiers), False
@@ -171,15 +172,18 @@ def check_targets(wanted: Any, classifiers: Sequence[Classifier], images: int) -
     return wanted
 
 
-def _same(wanted: Any, classifiers: Sequence[Classifier]) -> bool:
+def _same(wanted: Any, classifiers: Sequence[Classifier], outputs: int) -> bool:
     """Whether outputs given by number have one name; those given by name do."""
-    numbers = {int(each) for each in _listed(wanted) if not isinstance(each, str)}
+    given = {int(each) for each in _listed(wanted) if not isinstance(each, str)}
+    # of others, explaining says that they are not there
+    numbers = given & set(range(outputs))
     return all(len({each.class_name(n) for each in classifiers}) == 1 for n in numbers)
 
 
 def _listed(wanted: Any) -> list[Any]:
     if isinstance(wanted, Tensor):
         return list(set(wanted.flatten().tolist()))
-    if wanted is None or isinstance(wanted, str) or not isinstance(wanted, Iterable):
-        return [] if wanted is None else [wanted]
-    return list(wanted)
+    if wanted is None:
+        return []
+    several = listed(wanted)
+    return [wanted] if several is None else several

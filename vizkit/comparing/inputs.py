@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vizkit.errors import InputError
-from vizkit.images import Images, Photo, Transform, printable, readable
+from vizkit.errors import InputError, shown
+from vizkit.files import printable
+from vizkit.images import Images, Photo, Transform, readable
 from vizkit.models import Classifier
 
 
@@ -36,7 +37,7 @@ def with_pixels(
     if same_pixels is False:
         return list(classifiers)
     if not isinstance(same_pixels, bool | Transform):
-        raise InputError(f"same_pixels takes True, False or a Transform, not {same_pixels!r}")
+        raise InputError(f"same_pixels takes True, False or a Transform, not {shown(same_pixels)}")
     own = [_known(each) for each in classifiers]
     view = own[0] if isinstance(same_pixels, bool) else same_pixels
     # mean and deviation stay: they belong to the weights

@@ -17,7 +17,7 @@ from vizkit.attribution.explaining import Explainer, explainer
 from vizkit.attribution.run import join
 from vizkit.comparing.tallies import MapTally, PredictionTally
 from vizkit.comparing.together import opened, opened_on
-from vizkit.errors import InputError, unknown, whole
+from vizkit.errors import InputError, choice, flags, whole
 from vizkit.forward import BATCH_SIZE
 from vizkit.images import Images, Transform, as_images
 from vizkit.labels import folder_indices
@@ -26,6 +26,7 @@ from vizkit.outcomes import logits_of
 from vizkit.provenance import transform_words
 from vizkit.results import Attributions, Tap
 from vizkit.results.disagreement import Disagreement
+from vizkit.stages import find_stages
 from vizkit.streaming import Batch, labels_of, stream
 
 _QUIET = 20
@@ -80,7 +81,9 @@ def disagreement(
         If there are fewer than two networks or shared classes, a folder names no class of a
         network, a method or stage is unknown, or no image can be read.
     """
-    whole("batch_size", batch_size)
+    batch_size = whole("batch_size", batch_size)
+    flags(maps=maps, labelled=labelled)
+    choice("method", method, METHODS)
     classifiers = _several(models)
     photos = as_images(images)
     asked = _explainers(classifiers, method, at) if maps else []
@@ -133,7 +136,7 @@ def disputed(found: Disagreement, images: object, count: int = 6, by: str = "div
     InputError
         If they are other images, or cannot be ranked by this.
     """
-    whole("count", count)
+    count = whole("count", count)
     photos = as_images(images)
     chosen = found.ranked(by).head(count)
     picked = [photos.photos[n] for n in chosen["position"] if n < len(photos)]
@@ -199,9 +202,8 @@ def _several(models: Any) -> list[Classifier]:
 
 
 def _explainers(classifiers: Sequence[Classifier], method: str, at: Any) -> list[Explainer]:
-    if not isinstance(method, str) or method not in METHODS:
-        raise unknown("method", method, METHODS)
-    return [explainer(each, method, at) for each in classifiers]
+    choice("method", method, METHODS)
+    return [explainer(each, method, find_stages(each, at)) for each in classifiers]
 
 
 def _outputs(

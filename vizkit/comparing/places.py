@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vizkit.errors import InputError, unknown
+from vizkit.errors import InputError, choice, shown
 from vizkit.models import Classifier
 from vizkit.results import Tap
 from vizkit.stages import find_stages
@@ -37,8 +37,8 @@ def places_of(
     InputError
         If the role is unknown, or no network has what is asked for.
     """
-    if role is not None and role not in ROLES:
-        raise unknown("role", role, ROLES)
+    if role is not None:
+        choice("role", role, ROLES)
     if isinstance(at, str) and at in _KINDS:
         every = [find_stages(each, at) for each in classifiers]
     else:
@@ -46,7 +46,10 @@ def places_of(
     taps = [_of_role(list(dict.fromkeys(each)), at, role) for each in every]
     if not any(taps):
         found = dict.fromkeys(tap.role for each in every for tap in each)
-        raise InputError(f"no {role!r} at {at!r} of these models: choose from {', '.join(found)}")
+        what = "maps" if role is None else f"role {role!r}"
+        raise InputError(
+            f"no {what} at {shown(at)} of these models: choose from {', '.join(found)}"
+        )
     return taps
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -21,6 +21,7 @@ from vizkit.comparing.together import opened
 from vizkit.errors import InputError, whole
 from vizkit.forward import BATCH_SIZE, merged
 from vizkit.images import Images, Transform, as_images
+from vizkit.memory import in_parts, require_room
 from vizkit.models import Classifier, as_classifiers
 from vizkit.prediction import top
 from vizkit.profiling import profile
@@ -30,8 +31,6 @@ from vizkit.statistics.registry import ACCUMULATORS
 from vizkit.statistics.run import Run
 from vizkit.statistics.sample import PLACES
 
-# of the machine's memory, what maps may take
-_SHARE = 0.6
 _QUIET = 40
 
 
@@ -90,7 +89,7 @@ def compare(
     InputError
         If an argument is unknown, no image can be read, or maps would not fit in memory.
     """
-    whole("k", k)
+    k = whole("k", k)
     classifiers = with_pixels(as_classifiers(models), same_pixels)
     taps = places_of(classifiers, at, role)
     photos = as_images(images)
@@ -158,7 +157,28 @@ def _counting(
             f"{', '.join(backward)}: statistics of gradients take another backward pass; ask "
             "vizkit.describe for them"
         )
-    return Run(classifiers, photos, plan, PLACES, BATCH_SIZE)
+    return Run(classifiers, photos, BATCH_SIZE, plan, PLACES)
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What all networks say of some images."""
+
+    maps: list[FeatureMaps]
+    attributions: list[Attributions]
+    alike: bool
+
+
+def _answers(asked: Sequence[Explainer], images: Images, targets: Any, part: slice) -> _Answers:
+    own = targets[part] if isinstance(targets, Tensor) else targets
+    with opened(asked, images[part]) as passes:
+        classifiers = [each.classifier for each in asked]
+        chosen, alike = targets_of(own, classifiers, [each.logits for each in passes])
+        return _Answers(
+            [each.feature_maps() for each in passes],
+            [each.explain(indices) for each, indices in zip(passes, chosen, strict=True)],
+            alike,
+        )
 
 
 def _passes(
@@ -181,31 +201,28 @@ def _passes(
             if not positions:
                 continue
             own = targets[list(positions)] if isinstance(targets, Tensor) else targets
-            with opened(asked, usable) as passes:
-                chosen, alike = targets_of(own, classifiers, [each.logits for each in passes])
-                same = same and alike
-                for n, each in enumerate(passes):
-                    maps[n].append(each.feature_maps())
-                    found[n].append(each.explain(chosen[n]))
-            newest = [each[-1] for each in maps]
-            counting.add(newest, positions)
-            _require_room(newest, len(photos))
+            counted = 0
+            for part in in_parts(partial(_answers, asked, usable, own), len(usable)):
+                same = same and part.alike
+                for n in range(len(asked)):
+                    maps[n].append(part.maps[n])
+                    found[n].append(part.attributions[n])
+                some = len(part.maps[0].seen)
+                counting.add(part.maps, positions[counted : counted + some])
+                counted += some
+            _require_room([each[-1] for each in maps], len(photos) - start)
     if not maps[0]:
         raise InputError(f"none of the images can be read: {'; '.join(counting.failed.values())}")
     return [merged(each) for each in maps], [join(each) for each in found], same
 
 
-def _require_room(maps: Sequence[FeatureMaps], images: int) -> None:
-    """Refuse to fill the memory with the maps of a whole folder."""
-    if not hasattr(os, "sysconf") or any(each.logits.device.type != "cpu" for each in maps):
-        return
-    room = _SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def _require_room(maps: Sequence[FeatureMaps], left: int) -> None:
+    """Refuse to fill the memory with the maps of a whole folder, known from those of a batch."""
     sizes = [each.nbytes for own in maps for each in (*own.values(), own.inputs)]
     sizes += [each.nbytes for own in maps for each in own.seen.originals if each is not None]
-    # maps of all images, and once more while they are put together
-    needed = 2 * sum(sizes) / len(maps[0].seen) * images
-    if needed > room:
-        raise InputError(
-            f"the maps of {images} images take {needed / 1e9:.0f} GB: compare fewer, or use "
-            "describe, similarity and disagreement, which keep none"
-        )
+    require_room(
+        sum(sizes) // len(maps[0].seen) * left,
+        maps[0].logits.device,
+        f"the maps of {left} more images",
+        "compare fewer, or use describe, similarity and disagreement, which keep none",
+    )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager
 
 from torch import Tensor
 
 from vizkit.attribution.explaining import Explainer, Pass
 from vizkit.images import Images
+from vizkit.interrupts import managed, nested
 from vizkit.results import Seen
 
 
-@contextmanager
+@managed
 def opened(explainers: Sequence[Explainer], images: Images) -> Iterator[list[Pass]]:
     """Run every network once on some images, each through its own transform.
 
@@ -32,7 +33,7 @@ def opened(explainers: Sequence[Explainer], images: Images) -> Iterator[list[Pas
         yield found
 
 
-@contextmanager
+@managed
 def opened_on(
     explainers: Sequence[Explainer], inputs: Sequence[Tensor], seen: Sequence[Seen]
 ) -> Iterator[list[Pass]]:
@@ -59,12 +60,12 @@ def opened_on(
         yield found
 
 
-@contextmanager
+@managed
 def _all(
-    explainers: Sequence[Explainer], passes: Sequence[AbstractContextManager[Pass]]
+    explainers: Sequence[Explainer], passes: Sequence[AbstractContextManager[Pass, bool | None]]
 ) -> Iterator[list[Pass]]:
     """Hold all networks, taken in one order by every thread, so that none waits for ever."""
     order = sorted(range(len(passes)), key=lambda n: id(explainers[n].classifier.module))
-    with ExitStack() as stack:
-        found = {n: stack.enter_context(passes[n]) for n in order}
+    with nested([passes[n] for n in order]) as taken:
+        found = dict(zip(order, taken, strict=True))
         yield [found[n] for n in range(len(passes))]

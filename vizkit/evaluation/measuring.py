@@ -11,11 +11,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from vizkit.errors import unknown, whole
+from vizkit.errors import choice, flags, path_of, whole
 from vizkit.evaluation.passing import Pass
 from vizkit.evaluation.published import figures_of, published_figures
 from vizkit.evaluation.writing import write_evaluation
 from vizkit.images import Images, Photo
+from vizkit.interrupts import surely
 from vizkit.labels import folder_indices, labelled
 from vizkit.models import Classifier, as_classifiers
 from vizkit.plots.style import theme_of
@@ -97,6 +98,7 @@ def evaluate(
         If the folder has no class folders, one of them names no class of the model, no photo can be
         read, or what is stored in ``out`` is of another run.
     """
+    flags(by_class=by_class)
     found = evaluated(
         model, folder, published=published, among=among, labels=labels, out=out, resume=resume,
         batch_size=batch_size, workers=workers, theme=theme,
@@ -137,14 +139,15 @@ def evaluated(
     """
     # what is wrong shall be said before the work, not after it
     theme_of(theme)
-    run = _prepared(model, Path(folder).expanduser(), among, labels, batch_size)
+    flags(published=published, resume=resume)
+    run = _prepared(model, path_of("folder", folder), among, labels, batch_size)
     home = run_folder(out, resume)
     if home is not None:
         run.keep_in(home, resume)
     # of the files as they are now: the pass may take hours
     figures = [figures_of(each) for each in run.classifiers] if published else []
     # numbers made in the user's inference mode could not be changed
-    with torch.inference_mode(mode=False):
+    with surely(torch.inference_mode(mode=False)):
         run.go(workers)
     found = run.result()
     if published:
@@ -158,20 +161,19 @@ def _prepared(
     model: Any, root: Path, among: str, labels: str | Path | None, batch_size: int
 ) -> Pass:
     """Find out what every photo is of, before any is read."""
-    whole("batch_size", batch_size)
-    if among not in AMONG:
-        raise unknown("choice for among", among, AMONG)
-    photos = labelled(root, labels)
+    batch_size = whole("batch_size", batch_size)
+    choice("choice for among", among, AMONG)
+    photos = labelled(root, None if labels is None else path_of("labels", labels))
     classifiers = as_classifiers(model)
     folders = [label for _, label in photos]
     outputs = [folder_indices(each, sorted(set(folders))) for each in classifiers]
     return Pass(
         classifiers,
         Images(tuple(Photo(_name(path, root), path=path) for path, _ in photos)),
+        batch_size,
         folders,
         [torch.tensor([own[label] for label in folders]) for own in outputs],
         [_only(own) if among == "folders" else None for own in outputs],
-        int(batch_size),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vizkit.distributed import agree
 from vizkit.evaluation.passing import Pass
-from vizkit.files import replacing
+from vizkit.files import replacing, writing
 from vizkit.plots import plot_calibration, plot_confusion
 from vizkit.provenance import write_manifest
 from vizkit.results import Evaluation
@@ -27,6 +27,11 @@ def write_evaluation(found: Evaluation, run: Pass, folder: Path, theme: str = "l
         Files in it with the same names are replaced.
     theme : "light" or "dark"
         Colours of the pictures.
+
+    Raises
+    ------
+    WriteError
+        If a file cannot be written; those before it, and what was stored on the way, stay.
     """
     if run.rank == 0:
         written = [*_tables(found, folder), *_pictures(found, folder, theme)]
@@ -65,4 +70,5 @@ def _pictures(found: Evaluation, folder: Path, theme: str) -> list[Path]:
         "calibration": plot_calibration(told, theme=theme),
         "confusion": plot_confusion(told, theme=theme),
     }
-    return [picture.save(folder / f"{name}.png") for name, picture in pictures.items()]
+    with writing(folder):
+        return [picture.save(folder / f"{name}.png") for name, picture in pictures.items()]

@@ -1,6 +1,6 @@
 """Networks by name, from a file, or the user's own, each with its transform, classes and stages."""
 
-from vizkit.models.accepting import as_classifier, as_classifiers, wrap
+from vizkit.models.accepting import Models, as_classifier, as_classifiers, wrap
 from vizkit.models.classifier import Classifier
 from vizkit.models.devices import device_of
 from vizkit.models.listing import list_models
@@ -13,6 +13,7 @@ from vizkit.models.sources.timm_models import timm_transform
 __all__ = [
     "DEFAULT",
     "Classifier",
+    "Models",
     "as_classifier",
     "as_classifiers",
     "device_of",

@@ -9,12 +9,18 @@ from typing import Any
 from PIL import Image
 from torch import Tensor, nn
 
-from vizkit.errors import InputError
+from vizkit.errors import InputError, instance, shown
+from vizkit.files import distinct
 from vizkit.images import Transform
 from vizkit.models.classifier import Classifier, classifier_of
 from vizkit.models.loading import load
+from vizkit.models.names import given_names
 from vizkit.models.sources.timm_models import timm_transform
+from vizkit.networks import network_of
 from vizkit.results import Tap
+
+# what `as_classifiers` accepts
+Models = str | nn.Module | Classifier | Sequence[Any] | dict[str, Any]
 
 
 def wrap(
@@ -30,7 +36,8 @@ def wrap(
     Parameters
     ----------
     module : nn.Module
-        Takes (N, 3, H, W), gives (N, K) logits. It is not changed and not moved.
+        Takes (N, 3, H, W), gives (N, K) logits. It is not changed and not moved. Of one that
+        is wrapped (``torch.compile``, ``DataParallel``, …) the network inside is used.
     name : str, optional
         By default the class name.
     transform : callable, optional
@@ -49,17 +56,24 @@ def wrap(
     Raises
     ------
     InputError
-        If ``module`` is no network.
+        If ``module`` is no network, or one that cannot be read (scripted, quantised, …), or
+        another argument cannot be used.
     """
     if isinstance(module, Classifier):
         return module
     if not isinstance(module, nn.Module):
         raise InputError(f"wrap takes an nn.Module, not {type(module).__name__}")
+    module = network_of(module)
+    if name is not None:
+        instance("name", name, str)
+    names = given_names(classes)
     config = getattr(module, "pretrained_cfg", None) or {}
-    used = transform or (timm_transform(module) if config.get("input_size") else Transform())
+    if transform is None:
+        transform = timm_transform(module) if config.get("input_size") else Transform()
+    if not callable(transform):
+        raise InputError(f"the transform must be a function, not {shown(transform)}")
     label = name or config.get("architecture") or type(module).__name__
-    names = tuple(classes or ())
-    return classifier_of(label, module, used, names, stages, "given module")
+    return classifier_of(label, module, transform, names, stages, "given module")
 
 
 def as_classifier(model: Any) -> Classifier:
@@ -84,7 +98,7 @@ def as_classifier(model: Any) -> Classifier:
     raise InputError(f"a model is a name, an nn.Module or a Classifier, not {type(model).__name__}")
 
 
-def as_classifiers(models: Any) -> list[Classifier]:
+def as_classifiers(models: Models) -> list[Classifier]:
     """Accept one model or several; names that occur twice are numbered.
 
     Parameters
@@ -110,13 +124,11 @@ def as_classifiers(models: Any) -> list[Classifier]:
         found = [as_classifier(models)]
     if not found:
         raise InputError("no models: the list is empty")
-    counts: dict[str, int] = {}
-    distinct = []
-    for classifier in found:
-        count = counts[classifier.name] = counts.get(classifier.name, 0) + 1
-        again = f"{classifier.name} ({count})"
-        distinct.append(classifier if count == 1 else _renamed(classifier, again))
-    return distinct
+    names = distinct([classifier.name for classifier in found])
+    return [
+        classifier if name == classifier.name else _renamed(classifier, name)
+        for classifier, name in zip(found, names, strict=True)
+    ]
 
 
 def _renamed(classifier: Classifier, name: str) -> Classifier:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from vizkit.stages import find_stages
 @dataclass(frozen=True, repr=False, eq=False)
 class Classifier:
     """A network with everything needed to use and compare it.
+
+    Stages and layers are found once: a network that is rebuilt afterwards must be wrapped again.
 
     Attributes
     ----------
@@ -45,6 +48,11 @@ class Classifier:
     stages: tuple[Tap, ...]
     source: str
     recipe: dict[str, Any] | None = None
+
+    @cached_property
+    def layers(self) -> tuple[Tap, ...]:
+        """Every layer, as in `find_stages`; found when first asked for."""
+        return tuple(find_stages(_Unstaged(self.module, self.transform), "layers"))
 
     @property
     def device(self) -> torch.device:
@@ -108,7 +116,9 @@ def classifier_of(
     Classifier
         Around the same module.
     """
-    where = "stages" if stages is None else list(stages)
+    # of text alone the path of one module is meant, never all layers
+    given = [stages] if isinstance(stages, str) else stages
+    where = "stages" if given is None else given
     found = find_stages(_Unstaged(module, transform), where)
     return Classifier(name, module, transform, classes, tuple(found), source)
 

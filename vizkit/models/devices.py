@@ -6,13 +6,15 @@ import torch
 
 from vizkit.errors import VizkitError, unknown
 
+_KNOWN = ("auto", "cpu", "cuda", "cuda:0", "mps")
 
-def device_of(device: str) -> torch.device:
+
+def device_of(device: str | torch.device) -> torch.device:
     """Find a device by name.
 
     Parameters
     ----------
-    device : str
+    device : str or torch.device
         ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
 
     Returns
@@ -25,6 +27,8 @@ def device_of(device: str) -> torch.device:
     InputError
         If there is no such device.
     """
+    if not isinstance(device, str | torch.device):
+        raise unknown("device", device, _KNOWN)
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -32,12 +36,12 @@ def device_of(device: str) -> torch.device:
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError):
-        raise unknown("device", device, ("auto", "cpu", "cuda", "cuda:0", "mps")) from None
+        raise unknown("device", device, _KNOWN) from None
     try:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         kind = "CUDA GPU" if chosen.type == "cuda" else chosen.type
         raise VizkitError(
-            f"device {device!r}: no {kind} is available here; use 'cpu' or 'auto'"
+            f"device {str(device)!r}: no {kind} is available here; use 'cpu' or 'auto'"
         ) from error
     return chosen

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from vizkit import zoo
+from vizkit.errors import instance
 from vizkit.models.sources.mmpretrain_models import mmpretrain_table
 
 
@@ -29,7 +30,13 @@ def list_models(pattern: str = "*") -> pd.DataFrame:
         parameters), top1 and top5 (published, in percent, on ImageNet-1k or the demo's
         validation photos), input_size (pixels, at which they were measured), reference. NaN
         where nothing was published with the weights.
+
+    Raises
+    ------
+    InputError
+        If the pattern is no text.
     """
+    instance("pattern", pattern, str)
     import timm
 
     published = _published().set_index("name")

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from vizkit.checkpoints import read_checkpoint
-from vizkit.errors import InputError, unknown
+from vizkit.errors import InputError, flags, instance, path_of, shown, unknown
+from vizkit.interrupts import surely
 from vizkit.models.classifier import Classifier, classifier_of
 from vizkit.models.devices import device_of
-from vizkit.models.names import one_spelling
+from vizkit.models.names import given_names, one_spelling
 from vizkit.models.sources import DEFAULT, SOURCES, Wanted
 
 
@@ -62,26 +63,33 @@ def load(
     WeightsError
         If weights do not fit, or are neither cached nor reachable; the message says what to do.
     """
-    if isinstance(classes, str) or not (classes is None or isinstance(classes, Sequence)):
-        raise InputError(f"classes are a list of names, not {classes!r}")
-    if (not weights and weights is not None) or not isinstance(weights, str | Path | None):
-        raise InputError(f"weights are 'default', None or a file, not {weights!r}")
+    instance("name", name, str)
+    flags(use_test_size=use_test_size, ema=ema)
+    own, path = given_names(classes), _file(weights)
     family, _, short = name.rpartition("/")
     if family not in SOURCES:
         raise unknown("source", family, [key for key in SOURCES if key])
     target = device_of(device)
-    path = None if weights in (DEFAULT, None) else Path(weights).expanduser().resolve()
     # weights made in the user's inference mode could never take part in a gradient
-    with torch.inference_mode(mode=False):
+    with surely(torch.inference_mode(mode=False)):
         given = None if path is None else read_checkpoint(path, ema=ema)
-        names = tuple(classes or (one_spelling(given.classes) if given else ()))
+        names = own or (one_spelling(given.classes) if given else ())
         wanted = Wanted(short, weights == DEFAULT, given, str(path or ""), names, use_test_size)
         parts = SOURCES[family](wanted)
     module = parts.module.to(target).eval()
     found = classifier_of(name, module, parts.transform, parts.classes, None, parts.source)
     recipe: dict[str, Any] = {"name": name, "weights": weights if path is None else str(path)}
-    recipe["classes"] = list(classes) if classes else None
+    recipe["classes"] = list(own) or None
     # what is not asked for is not said
     recipe |= {"use_test_size": True} if use_test_size else {}
     recipe |= {} if ema else {"ema": False}
     return replace(found, recipe=recipe)
+
+
+def _file(weights: str | Path | None) -> Path | None:
+    """Where weights are read from; None for those of the source, and for none at all."""
+    if weights is None or (isinstance(weights, str) and weights == DEFAULT):
+        return None
+    if not isinstance(weights, str | Path) or not str(weights):
+        raise InputError(f"weights are 'default', None or a file, not {shown(weights)}")
+    return path_of("weights", weights).resolve()

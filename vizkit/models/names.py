@@ -5,12 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
+from vizkit.errors import InputError, listed, shown
+
 
 def imagenet_classes() -> tuple[str, ...]:
     """Return the 1000 ImageNet class names in output order, from torchvision, offline."""
     from torchvision.models._meta import _IMAGENET_CATEGORIES
 
     return tuple(_IMAGENET_CATEGORIES)
+
+
+def given_names(classes: object) -> tuple[str, ...]:
+    """Require names of classes, or none.
+
+    Parameters
+    ----------
+    classes : object
+        What was given.
+
+    Returns
+    -------
+    tuple of str
+        Empty for None.
+
+    Raises
+    ------
+    InputError
+        If they are no list of text.
+    """
+    if classes is None:
+        return ()
+    several = listed(classes)
+    if several is None or not all(isinstance(each, str) for each in several):
+        raise InputError(f"classes are a list of names, not {shown(classes)}")
+    return tuple(several)
 
 
 def one_spelling(classes: Sequence[str]) -> tuple[str, ...]:

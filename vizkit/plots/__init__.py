@@ -1,6 +1,7 @@
 """Pictures of results. Nothing here runs a network."""
 
 from vizkit.plots.attributions import plot_attributions
+from vizkit.plots.benchmark import plot_benchmark
 from vizkit.plots.calibration import plot_calibration
 from vizkit.plots.comparison import plot_comparison
 from vizkit.plots.confusion import plot_confusion
@@ -25,6 +26,7 @@ __all__ = [
     "Picture",
     "plot_agreement",
     "plot_attributions",
+    "plot_benchmark",
     "plot_calibration",
     "plot_comparison",
     "plot_confusion",

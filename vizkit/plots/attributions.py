@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import SubFigure
 
-from vizkit.errors import InputError
+from vizkit.errors import InputError, results_of
 from vizkit.plots import style
 from vizkit.plots.overlays import Extent, Look, colours, common_norm, draw_map, sizes
 from vizkit.plots.style import Picture
@@ -110,7 +110,7 @@ def plot_attributions(
         If an option is unknown or out of range, or the networks saw other images.
     """
     look = Look(style.theme_of(theme), draw, overlay, on, scale)
-    sources = [attributions] if isinstance(attributions, Attributions) else list(attributions)
+    sources = results_of("attributions", attributions, Attributions)
     if len({source.seen.names for source in sources}) > 1:
         raise InputError("the attributions are of different images")
     slots = _slots(sources)
@@ -120,7 +120,7 @@ def plot_attributions(
     with style.drawing(look.theme):
         width = 1.75 * (columns + 1) + 0.3
         height = sum(2.0 * len(rows) + 0.45 for rows in blocks) + 0.3
-        figure = style.picture(look.theme, figsize or (width, height))
+        figure = style.picture(look.theme, figsize, (width, height))
         panels = style.blocks(figure, [len(rows) + 0.25 for rows in blocks])
         for panel, rows in zip(panels, blocks, strict=True):
             _block(panel, rows, columns, norms, look)

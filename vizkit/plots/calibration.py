@@ -7,6 +7,7 @@ from math import ceil
 import pandas as pd
 from matplotlib.axes import Axes
 
+from vizkit.errors import instance
 from vizkit.plots import series, style
 from vizkit.plots.disagreement import seen_words
 from vizkit.plots.style import Picture, Theme
@@ -48,6 +49,7 @@ def plot_calibration(
     InputError
         If the images' own classes are not known, or ``bins`` is no number of bins.
     """
+    instance("disagreement", disagreement, Judged)
     look = style.theme_of(theme)
     table = disagreement.calibration(bins)
     scores = disagreement.scores().set_index("model")
@@ -56,9 +58,9 @@ def plot_calibration(
     rows = ceil(len(models) / columns)
     note = _calibration_words(disagreement)
     width = max(5.0, 2.35 * columns + 0.5)
-    size = figsize or (width, 2.7 * rows + 0.3 + style.note_height(note, width))
+    size = (width, 2.7 * rows + 0.3 + style.note_height(note, width))
     with style.drawing(look):
-        figure = style.picture(look, size)
+        figure = style.picture(look, figsize, size)
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for axes, model in zip(grid.ravel(), models, strict=False):
             own = table[table["model"] == model]

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import SubFigure
 
-from vizkit.errors import InputError, unknown, whole
+from vizkit.errors import InputError, choice, instance, whole
 from vizkit.plots import style
 from vizkit.plots.maps import mosaic
 from vizkit.plots.overlays import Look, common_norm, draw_map, sizes
@@ -102,6 +102,7 @@ def plot_comparison(
     InputError
         If an option is unknown or out of range, or there is no such page.
     """
+    instance("comparison", comparison, Comparison)
     check_options(show, channels, scale, per_page, page, theme)
     images = _on_page(comparison, page, per_page)
     look = Look(style.theme_of(theme), "overlay", overlay, "input", scale)
@@ -112,7 +113,7 @@ def plot_comparison(
         width = 1.62 * (len(columns) + 1) + 0.4
         heights = [1.86 * len(rows) + 0.5 for rows in blocks]
         size = (width, sum(heights) + style.note_height(note, width))
-        figure = style.picture(look.theme, figsize or size)
+        figure = style.picture(look.theme, figsize, size)
         panels = style.blocks(figure, heights)
         for panel, rows in zip(panels, blocks, strict=True):
             _block(panel, comparison, rows, columns, look)
@@ -127,8 +128,7 @@ def check_options(
     show: str, channels: int, scale: str, per_page: int, page: int = 1, theme: str = "light"
 ) -> None:
     """Refuse options that `plot_comparison` cannot use, before any network runs."""
-    if show not in SHOWN:
-        raise unknown("part of a comparison", show, SHOWN)
+    choice("part of a comparison", show, SHOWN)
     style.check_scale(scale)
     style.theme_of(theme)
     whole("channels", channels)

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 
-from vizkit.errors import InputError, unknown
+from vizkit.errors import chosen, instance
 from vizkit.plots import series, style
 from vizkit.plots.disagreement import seen_words
 from vizkit.plots.style import Picture, Theme
@@ -57,26 +57,23 @@ def plot_confusion(
     InputError
         If the images' own classes are not known, a model is unknown, or there are no models.
     """
+    instance("disagreement", disagreement, Judged)
     look = style.theme_of(theme)
-    chosen = series.with_twins(disagreement.models) if models is None else list(models)
-    if not chosen:
-        raise InputError("no models to draw: the list is empty")
-    for model in chosen:
-        if model not in disagreement.models:
-            raise unknown("model", model, disagreement.models)
+    known = disagreement.models
+    drawn = series.with_twins(known) if models is None else chosen("model", models, known)
     table = disagreement.confusion()
-    table = table[table["model"].isin(chosen)]
+    table = table[table["model"].isin(drawn)]
     table["share"] = table["n"] / table.groupby(["model", "label"])["n"].transform("sum")
     labels = list(disagreement.labels)
-    known = [*labels, *sorted(set(table["class"]) - set(labels))]
-    sides = labels, known
+    classes = [*labels, *sorted(set(table["class"]) - set(labels))]
+    sides = labels, classes
     with style.drawing(look):
-        if not len(labels) or len(known) > _CLASSES:
-            figure = _bars(table, chosen, disagreement, look, figsize)
+        if not len(labels) or len(classes) > _CLASSES:
+            figure = _bars(table, drawn, disagreement, look, figsize)
         elif len(labels) == 1:
-            figure = _of_one_class(table, chosen, sides, disagreement, look, figsize)
+            figure = _of_one_class(table, drawn, sides, disagreement, look, figsize)
         else:
-            figure = _matrices(table, chosen, sides, disagreement, look, figsize)
+            figure = _matrices(table, drawn, sides, disagreement, look, figsize)
         figure.table = table.reset_index(drop=True)
     return figure
 
@@ -97,7 +94,7 @@ def _matrices(
     width = max(5.0, columns * (_CELL * len(known) + 0.15) + names)
     note = _confusion_words(found)
     height = rows * (_CELL * len(labels) + 0.35) + names + style.note_height(note, width)
-    figure = style.picture(look, figsize or (width, height))
+    figure = style.picture(look, figsize, (width, height))
     grid = figure.subplots(rows, columns, squeeze=False)
     for n, axes in enumerate(grid.ravel()):
         if n >= len(models):
@@ -127,7 +124,7 @@ def _of_one_class(
     width = max(6.0, _CELL * len(known) + 3.0)
     note = _confusion_words(found)
     height = 0.34 * len(models) + 1.7 + style.note_height(note, width)
-    figure = style.picture(look, figsize or (width, height))
+    figure = style.picture(look, figsize, (width, height))
     axes = figure.subplots()
     names = [style.shortened(model) for model in models]
     _cells(axes, _grid(table, "model", models, known), names, known, look)
@@ -173,7 +170,7 @@ def _bars(
     note = _confusion_words(found, len(pairs))
     width = 3.2 + 1.25 * len(models)
     height = 0.24 * max(3, len(pairs)) + 0.8 + style.note_height(note, width)
-    figure = style.picture(look, figsize or (width, height))
+    figure = style.picture(look, figsize, (width, height))
     grid = figure.subplots(1, len(models), squeeze=False, sharex=True, sharey=True)[0]
     for axes, model in zip(grid, models, strict=True):
         own = wrong[wrong["model"] == model].set_index(["label", "class"])["share"]

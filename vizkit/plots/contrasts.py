@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from vizkit.errors import InputError, unknown
+from vizkit.errors import InputError, chosen, instance
+from vizkit.interrupts import surely
 from vizkit.plots import series, style
 from vizkit.plots.curves import DEFAULT
 from vizkit.plots.style import Picture, Theme
@@ -57,6 +58,7 @@ def plot_twins(
     InputError
         If no model has a twin, there are no stages, or a statistic or theme is unknown.
     """
+    instance("statistics", statistics, StageStatistics)
     look = style.theme_of(theme)
     pairs = _twins(statistics.frame["model"].unique())
     frame = statistics.frame[statistics.frame["layer"].str.fullmatch(r"stride\d+")]
@@ -67,7 +69,7 @@ def plot_twins(
     with style.drawing(look):
         columns = min(3, len(wanted))
         lines = math.ceil(len(wanted) / columns)
-        figure = style.picture(look, figsize or (max(5.2, 3.7 * columns), 2.75 * lines + 0.9))
+        figure = style.picture(look, figsize, (max(5.2, 3.7 * columns), 2.75 * lines + 0.9))
         grid = list(figure.subplots(lines, columns, squeeze=False).ravel())
         strides = [stride for stride, _ in series.places_of(table)]
         for axes, name in zip(grid, wanted, strict=False):
@@ -99,11 +101,7 @@ def _twins(models: Iterable[str]) -> dict[str, str]:
 
 def _wanted(names: str | Sequence[str] | None, known: Sequence[str]) -> list[str]:
     default = [name for name in DEFAULT if name in known] or list(known)
-    wanted = [names] if isinstance(names, str) else list(names or default)
-    for name in wanted:
-        if name not in known:
-            raise unknown("statistic", name, known)
-    return wanted
+    return default if names is None else chosen("statistic", names, known)
 
 
 def _table(frame: pd.DataFrame, pairs: dict[str, str], units: dict[str, str]) -> pd.DataFrame:
@@ -137,7 +135,7 @@ def _kind(rows: pd.DataFrame, unit: str) -> str:
 
 def _changes(table: pd.DataFrame) -> np.ndarray:
     plain, twin = table["value_plain"].to_numpy(), table["value_bn"].to_numpy()
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with surely(np.errstate(divide="ignore", invalid="ignore")):
         ratios = twin / plain
     # nothing is no multiple: a gap
     ratios = np.where((plain > 0) & (twin > 0), ratios, np.nan)

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from vizkit.errors import unknown
+from vizkit.errors import choice, chosen, instance
 from vizkit.plots import series, style
 from vizkit.plots.style import Picture, Theme
 from vizkit.results import StageStatistics
@@ -58,22 +58,20 @@ def plot_statistics(
     InputError
         If a statistic, role or theme is unknown.
     """
+    instance("statistics", statistics, StageStatistics)
     look = style.theme_of(theme)
     frame = statistics.frame
     known = list(frame["statistic"].unique())
     default = [name for name in DEFAULT if name in known]
-    wanted = [names] if isinstance(names, str) else list(names or default)
+    wanted = default if names is None else chosen("statistic", names, [*known, "all"])
     wanted = known if wanted == ["all"] else wanted
-    for name in wanted:
-        if name not in known:
-            raise unknown("statistic", name, known)
     by_stage = bool(frame["layer"].str.fullmatch(r"stride\d+").all())
     rows = {name: _rows_of(frame, name, role, by_stage) for name in wanted}
     with style.drawing(look):
         columns = min(3 if by_stage else 2, len(wanted))
         lines = math.ceil(len(wanted) / columns)
-        size = figsize or ((3.7 if by_stage else 5.4) * columns, 2.75 * lines + 0.8)
-        figure = style.picture(look, size)
+        size = ((3.7 if by_stage else 5.4) * columns, 2.75 * lines + 0.8)
+        figure = style.picture(look, figsize, size)
         grid = figure.subplots(lines, columns, squeeze=False)
         for axes, name in zip(grid.ravel(), wanted, strict=False):
             _panel(axes, rows[name], by_stage, look)
@@ -106,9 +104,10 @@ def plot_training(log: pd.DataFrame, *, title: str = "", theme: str = "light") -
     Picture
         A matplotlib figure.
     """
+    style.table_of("log", log, "vizkit.train", ("epoch", "loss", "train_top1", "val_top1"))
     look = style.theme_of(theme)
     with style.drawing(look):
-        figure = style.picture(look, (8.4, 3.2))
+        figure = style.picture(look, None, (8.4, 3.2))
         left, right = figure.subplots(1, 2)
         figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
         left.plot(log["epoch"], log["loss"], "o-", markersize=3, color=look.series[0])
@@ -201,8 +200,8 @@ def _rows_of(frame: pd.DataFrame, name: str, role: str | None, by_stage: bool) -
     """Rows of one statistic, of one role if they are layers'."""
     own = frame[frame["statistic"] == name]
     roles = list(own["role"].unique())
-    if role is not None and role not in set(frame["role"]):
-        raise unknown("role", role, frame["role"].unique())
+    if role is not None:
+        choice("role", role, frame["role"].unique())
     wanted = role
     if role is None and not by_stage:
         wanted = "act" if "act" in roles else roles[0]

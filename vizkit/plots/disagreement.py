@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
 
+from vizkit.errors import instance
 from vizkit.plots import series, style
 from vizkit.plots.style import Picture, Theme
 from vizkit.results.disagreement import Disagreement
@@ -52,6 +53,7 @@ def plot_disagreement(
         A matplotlib figure. Without the images' own classes it counts different predictions
         instead of right and wrong ones; without maps, it leaves their panel out.
     """
+    instance("disagreement", disagreement, Disagreement)
     look = style.theme_of(theme)
     models = series.with_twins(disagreement.models)
     with_maps = bool(disagreement.agreement["spearman"].notna().any())
@@ -59,7 +61,7 @@ def plot_disagreement(
     side = max(1.5, 0.36 * len(models))
     height = 4.5 + side + style.note_height(note, _WIDTH)
     with style.drawing(look):
-        figure = style.picture(look, figsize or (_WIDTH, height))
+        figure = style.picture(look, figsize, (_WIDTH, height))
         grid = figure.add_gridspec(2, 2, height_ratios=[2.4, side])
         cells = {_dispute: grid[0, 0] if with_maps else grid[0, :]}
         if with_maps:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from vizkit.errors import InputError, unknown
+from vizkit.errors import InputError, choice, instance
 from vizkit.plots import series, style
 from vizkit.plots.bins import Axis, Bins
 from vizkit.plots.style import Picture, Theme
@@ -73,12 +73,12 @@ def plot_distributions(
     InputError
         If there are no distributions, or the kind, role or theme is unknown.
     """
+    instance("statistics", statistics, StageStatistics)
     look = style.theme_of(theme)
-    if kind not in _KINDS:
-        raise unknown("kind", kind, _KINDS)
+    choice("kind", kind, KINDS)
     content = _Content.of(statistics.distributions, role)
     with style.drawing(look):
-        figure = _KINDS[kind](content, look, figsize)
+        figure = KINDS[kind](content, look, figsize)
         photos = "1 image" if statistics.images == 1 else f"{statistics.images} images"
         style.footnote(figure, f"Over {photos}. {_NOTES[kind]}{content.scale_note}")
         figure.table = content.table()
@@ -99,8 +99,8 @@ class _Content:
             raise InputError("no distributions to draw: describe quantiles, such as 'median'")
         by_stage = bool(rows["layer"].str.fullmatch(r"stride\d+").all())
         roles = list(rows["role"].unique())
-        if role is not None and role not in roles:
-            raise unknown("role", role, roles)
+        if role is not None:
+            choice("role", role, roles)
         usual = [name for name in ROLES if name in roles]
         wanted = [role] if role else roles if by_stage or not usual else usual
         kept = rows[rows["role"].isin(wanted)]
@@ -163,8 +163,11 @@ def _bands(content: _Content, look: Theme, figsize: tuple[float, float] | None) 
     columns = roles if roles > 1 else min(_MOST_COLUMNS, len(panels))
     lines = math.ceil(len(panels) / columns)
     width = max(3.3, 0.17 * content.most_places)
-    size = figsize or (max(4.4, width * columns), (2.7 if content.by_stage else 3.5) * lines + 0.7)
-    figure = style.picture(look, size)
+    size = (
+        max(4.4, width * columns),
+        (2.7 if content.by_stage else 3.5) * lines + 0.7,
+    )
+    figure = style.picture(look, figsize, size)
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
     axis = Axis.for_all(list(content.bins.values()), min(QUANTILES.values()))
     for axes, (model, role) in zip(grid.ravel(), panels, strict=False):
@@ -215,7 +218,7 @@ def _ridges(content: _Content, look: Theme, figsize: tuple[float, float] | None)
     every = [place for model in models for place in content.places(model)]
     names = max(len(label) for label in content.labels(every, _LONGEST))
     size = ((2.9 + 0.06 * names) * columns, (0.46 * content.most_places + 0.8) * lines + 0.8)
-    figure = style.picture(look, figsize or (max(5.0, size[0]), size[1]))
+    figure = style.picture(look, figsize, (max(5.0, size[0]), size[1]))
     grid = figure.subplots(lines, columns, squeeze=False)
     for axes, model in zip(grid.ravel(), models, strict=False):
         axes.set_title(style.shortened(model, 30), pad=14)
@@ -277,7 +280,7 @@ def _zeros(axes: Axes, base: float, share: float, look: Theme) -> None:
     axes.text(1.02, base + 0.1, words, transform=axes.get_yaxis_transform(), fontsize=8)
 
 
-_KINDS = {"bands": _bands, "ridge": _ridges}
+KINDS = {"bands": _bands, "ridge": _ridges}
 _NOTES = {
     "bands": f"Exact zeros count. {series.TWINS}",
     "ridge": "Density of the values that are not exactly zero, each row scaled to its own height "

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
+from vizkit.errors import instance
 from vizkit.plots import style
 from vizkit.plots.style import Picture, Theme
 from vizkit.results import ReceptiveFields
@@ -56,6 +57,7 @@ def plot_receptive_fields(
     InputError
         If the theme is unknown.
     """
+    instance("fields", fields, ReceptiveFields)
     look = style.theme_of(theme)
     taps = _with_columns(fields)
     columns = sorted(set(taps["column"]))
@@ -66,7 +68,7 @@ def plot_receptive_fields(
         shapes = [seen.pixels.shape[1] / seen.pixels.shape[2] for seen in fields.seen.values()]
         cell = (width - 0.5) / len(columns)
         height = sum(cell * shape + _TITLE for shape in shapes) + style.note_height(note, width)
-        figure = style.picture(look, figsize or (width, height))
+        figure = style.picture(look, figsize, (width, height))
         grid = figure.subplots(len(models), len(columns), squeeze=False)
         for model, row in zip(models, grid, strict=True):
             for column, axes in zip(columns, row, strict=True):

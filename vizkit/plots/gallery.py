@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from vizkit.errors import InputError, unknown
+from vizkit.errors import InputError, instance, results_of, unknown
 from vizkit.plots import style
 from vizkit.plots.disagreement import seen_words
 from vizkit.plots.overlays import HEAT, Look, draw_map
@@ -52,9 +52,9 @@ def plot_gallery(
     InputError
         If an image or network was not compared, or there are none.
     """
+    instance("disagreement", disagreement, Disagreement)
+    attributions = results_of("attributions", attributions, Attributions)
     look = style.theme_of(theme)
-    if not attributions:
-        raise InputError("no attributions to draw: the list is empty")
     images = attributions[0].seen.names
     rows = _rows(disagreement, attributions)
     keys = [_key_of(each, disagreement.stage) for each in attributions]
@@ -64,7 +64,7 @@ def plot_gallery(
     cell = (width - 0.4) / columns - 0.1
     height = (cell + 0.5) * len(images) + 0.35 + style.note_height(note, width)
     with style.drawing(look):
-        figure = style.picture(look, figsize or (width, height))
+        figure = style.picture(look, figsize, (width, height))
         grid = figure.subplots(len(images), columns, squeeze=False)
         for n, row in enumerate(grid):
             _photo(row[0], attributions[0], n, disagreement)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import SubFigure
 
-from vizkit.errors import InputError
+from vizkit.errors import InputError, index_of, listed, results_of, shown, whole
 from vizkit.plots import style
 from vizkit.plots.style import Picture, Theme
 from vizkit.results import FeatureMaps, Tap
@@ -53,13 +53,14 @@ def plot_feature_maps(
         If the scale or theme is unknown or a channel does not exist.
     """
     style.check_scale(scale)
+    channels = channels_of(channels)
     look = style.theme_of(theme)
-    everything = [maps] if isinstance(maps, FeatureMaps) else list(maps)
+    everything = results_of("maps", maps, FeatureMaps)
     blocks = [(each, n) for each in everything for n in range(len(each.seen))]
     columns = math.ceil((max(len(each) for each in everything) + 1) / 2)
     with style.drawing(look):
-        size = figsize or (2.75 * columns + 0.4, 6.6 * len(blocks) + 0.3)
-        figure = style.picture(look, size)
+        size = (2.75 * columns + 0.4, 6.6 * len(blocks) + 0.3)
+        figure = style.picture(look, figsize, size)
         panels = style.blocks(figure, [1.0] * len(blocks))
         chosen = {
             (id(each), n, tap): _chosen(tap, values[n].float().cpu().numpy(), channels)
@@ -155,16 +156,31 @@ def _chosen(
     tap: Tap, values: np.ndarray, channels: int | Sequence[int]
 ) -> tuple[list[int], np.ndarray]:
     if isinstance(channels, int):
-        if channels < 1:
-            raise InputError(f"channels must be at least 1, not {channels}")
         energy = np.square(values, dtype=np.float64).sum(axis=(1, 2))
         indices = sorted(np.argsort(-energy, kind="stable")[:channels].tolist())
     else:
-        indices = [int(c) for c in channels]
-        outside = [c for c in indices if not 0 <= c < tap.channels]
-        if outside:
-            raise InputError(f"{tap.label} has channels 0 to {tap.channels - 1}, not {outside[0]}")
+        wrong = [each for each in channels if index_of(each) not in range(tap.channels)]
+        if wrong:
+            last = tap.channels - 1
+            raise InputError(f"{tap.label} has channels 0 to {last}, not {shown(wrong[0])}")
+        indices = [int(each) for each in channels]
     return indices, values[indices]
+
+
+def channels_of(channels: int | Sequence[int]) -> int | list[int]:
+    """Check how many channels to draw, or which.
+
+    Raises
+    ------
+    InputError
+        If it is neither a number nor a list of numbers.
+    """
+    several = listed(channels)
+    if several is None:
+        return whole("channels", channels)
+    if not several:
+        raise InputError("no channels: the list is empty")
+    return several
 
 
 def _norms(maps: FeatureMaps, n: int, chosen: _Chosen, scale: str) -> dict[Tap, Normalize | None]:

@@ -50,6 +50,9 @@ def plot_neighbours(
     InputError
         If there is nothing to draw or the theme is unknown.
     """
+    style.table_of(
+        "neighbours", neighbours, "vizkit.neighbours", ("model", "query", "rank", "image")
+    )
     look = style.theme_of(theme)
     drawn = neighbours[neighbours["query"].isin(list(queries))]
     if drawn.empty:
@@ -61,7 +64,7 @@ def plot_neighbours(
     width = 0.3 + _CELL * (1 + k * len(models)) + 0.15 * len(models)
     height = _HEADING + (_CELL + _WORDS) * len(names) + style.note_height(note, width)
     with style.drawing(look):
-        figure = style.picture(look, figsize or (width, height))
+        figure = style.picture(look, figsize, (width, height))
         ratios = [1.0, *([float(k)] * len(models))]
         sides: Any = figure.subfigures(1, 1 + len(models), width_ratios=ratios, squeeze=False)
         sides[0, 0].suptitle("image", fontsize=9)

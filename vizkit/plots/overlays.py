@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.patheffects import withStroke
 
-from vizkit.errors import InputError, unknown
+from vizkit.errors import choice, share
 from vizkit.plots import style
 from vizkit.plots.style import Theme
 
@@ -47,14 +47,9 @@ class Look:
 
     def __post_init__(self) -> None:
         style.check_scale(self.scale)
-        if not 0 <= self.overlay <= 1:
-            raise InputError(f"overlay must be between 0 and 1, not {self.overlay}")
-        for kind, value, choices in (
-            ("background", self.on, BACKGROUNDS),
-            ("drawing", self.draw, STYLES),
-        ):
-            if value not in choices:
-                raise unknown(kind, value, choices)
+        share("overlay", self.overlay)
+        choice("background", self.on, BACKGROUNDS)
+        choice("drawing", self.draw, STYLES)
 
 
 def draw_map(

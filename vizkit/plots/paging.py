@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 
 from matplotlib.backends.backend_pdf import PdfPages
 
-from vizkit.errors import InputError, unknown
+from vizkit.errors import InputError, choice, path_of
+from vizkit.interrupts import surely
 from vizkit.plots.style import Picture
 
 FORMATS = ("png", "pdf", "svg")
@@ -35,14 +36,13 @@ def save_pages(pages: Iterable[Picture], path: str | Path) -> list[Path]:
     InputError
         If the format is unknown, or there is no such folder, or no page.
     """
-    target = Path(path).expanduser()
+    target = path_of("path", path)
     kind = target.suffix.lstrip(".").lower()
-    if kind not in FORMATS:
-        raise unknown("figure format", kind, FORMATS)
+    choice("figure format", kind, FORMATS)
     if not target.parent.is_dir():
         raise InputError(f"no such folder: {target.parent}")
     # beside the place, so that pages are moved there only when all are drawn
-    with TemporaryDirectory(dir=target.parent, prefix=f".{target.stem[:32]}-") as folder:
+    with surely(TemporaryDirectory(dir=target.parent, prefix=f".{target.stem[:32]}-")) as folder:
         drawn = (_one_file if kind == "pdf" else _numbered)(pages, Path(folder) / target.name)
         if not drawn:
             raise InputError("no pages to write")

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from vizkit.errors import InputError
+from vizkit.errors import InputError, instance
 from vizkit.plots import style
 from vizkit.plots.style import Picture, Theme
 from vizkit.results import Patches
@@ -58,6 +58,7 @@ def plot_patches(
     InputError
         If there are no patches or the theme is unknown.
     """
+    instance("patches", patches, Patches)
     look = style.theme_of(theme)
     if not patches.crops:
         raise InputError("no patches to draw")
@@ -71,8 +72,11 @@ def plot_patches(
     with style.drawing(look):
         width = 0.3 + len(models) * max(_LEAST_WIDTH, across * tile * (1 + _GAP) + 0.45)
         note = _footnote(patches, len(models))
-        size = figsize or (width, sum(heights) + style.note_height(note, width) + 0.1)
-        figure = style.picture(look, size)
+        size = (
+            width,
+            sum(heights) + style.note_height(note, width) + 0.1,
+        )
+        figure = style.picture(look, figsize, size)
         panels = style.blocks(figure, heights)
         for panel, group in zip(panels, layers, strict=True):
             # titles of subfigures keep their room beside axes of fixed shape, others may not

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from vizkit.errors import unknown
+from vizkit.errors import choice, instance
 from vizkit.plots import series, style
 from vizkit.plots.style import Picture, Theme
 from vizkit.results import LinearProbe
@@ -41,18 +41,19 @@ def plot_probe(
     InputError
         If the role or theme is unknown.
     """
+    instance("probe", probe, LinearProbe)
     look = style.theme_of(theme)
     rows = probe.frame[probe.frame["stride"] > 0]
     by_stage = bool(rows["layer"].str.fullmatch(r"stride\d+").all())
     roles = list(rows["role"].unique())
-    wanted = role or ("act" if not by_stage and "act" in roles else None)
-    if wanted is not None and wanted not in roles:
-        raise unknown("role", wanted, roles)
+    wanted = "act" if not by_stage and "act" in roles else None
+    if role is not None:
+        wanted = choice("role", role, roles)
     rows = rows if wanted is None else rows[rows["role"] == wanted]
     order = series.places_of(rows)
     width = 6.6 if by_stage else max(6.6, 0.3 * len(order) + 3)
     with style.drawing(look):
-        figure = style.picture(look, figsize or (width, 4.2 if by_stage else 5.0))
+        figure = style.picture(look, figsize, (width, 4.2 if by_stage else 5.0))
         axes = figure.subplots()
         _lines(axes, rows, [layer for _, layer in order], look)
         _references(axes, probe.frame)

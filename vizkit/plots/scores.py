@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import Normalize
 
-from vizkit.errors import InputError
 from vizkit.plots import style
 from vizkit.plots.style import Picture
 
@@ -47,8 +46,7 @@ def plot_faithfulness(
     InputError
         If there are no scores.
     """
-    if scores.empty:
-        raise InputError("no scores to draw")
+    style.table_of("scores", scores, "vizkit evaluate", ("model", "method", "stage", "difference"))
     look = style.theme_of(theme)
     keys = list(dict.fromkeys(zip(scores["method"], scores["stage"], strict=True)))
     models = list(dict.fromkeys(scores["model"]))
@@ -56,7 +54,7 @@ def plot_faithfulness(
     values = np.array([[table.get((*key, model), np.nan) for model in models] for key in keys])
     with style.drawing(look):
         size = (_CELL[0] * len(models) + 2.6, _CELL[1] * len(keys) + 1.45)
-        figure = style.picture(look, figsize or size)
+        figure = style.picture(look, figsize, size)
         axes = figure.subplots()
         top = float(np.nanmax(np.abs(values))) or 1.0
         norm = Normalize(-top, top)

@@ -14,7 +14,7 @@ from matplotlib.axis import Axis, XAxis
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from vizkit.errors import InputError
+from vizkit.errors import chosen, instance
 from vizkit.plots import series, style
 from vizkit.plots.style import Picture, Theme
 from vizkit.results import Similarity
@@ -61,17 +61,17 @@ def plot_similarity(
     InputError
         If a model or the theme is unknown, or there are no models.
     """
+    instance("similarity", similarity, Similarity)
     look = style.theme_of(theme)
-    chosen = series.with_twins(similarity.models) if models is None else list(models)
-    if not chosen:
-        raise InputError("no models to draw: the list is empty")
-    pair = len(chosen) == 2
-    down = _side(similarity, chosen[:1] if pair else chosen)
-    across = _side(similarity, chosen[1:] if pair else chosen)
+    known = similarity.models
+    models = series.with_twins(known) if models is None else chosen("model", models, known)
+    pair = len(models) == 2
+    down = _side(similarity, models[:1] if pair else models)
+    across = _side(similarity, models[1:] if pair else models)
     matrix = similarity.matrix[np.ix_(down.rows, across.rows)]
     cell = _inches(down, across)
     with style.drawing(look):
-        figure = style.picture(look, figsize or _size(down, across))
+        figure = style.picture(look, figsize, _size(down, across))
         axes = figure.subplots()
         drawn = _cells(axes, matrix, look)
         for axis, side in ((axes.xaxis, across), (axes.yaxis, down)):
@@ -84,7 +84,7 @@ def plot_similarity(
             _numbers(axes, matrix)
         if pair:
             _best(axes, matrix, width=3.0 if cell == _CELL else 1.8)
-        elif len(chosen) > 1:
+        elif len(models) > 1:
             _paths(axes, matrix, down, across, numbered=max(matrix.shape) <= _NUMBERED)
         _lines(axes, down, across, look)
         bar = figure.colorbar(drawn, ax=axes, fraction=0.04, pad=0.02, shrink=0.8)

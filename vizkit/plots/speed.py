@@ -37,6 +37,7 @@ def plot_speed(
     InputError
         If nothing was measured.
     """
+    style.table_of("table", table, "vizkit.speed.measure", ("source", "model", "images_per_second"))
     look = style.theme_of(theme)
     here = table[table["source"] == "here"]
     if not here["images_per_second"].notna().any():
@@ -48,7 +49,7 @@ def plot_speed(
         width = 8.6
         heights = [_HEAD + _ROW * len(own) for own in rows]
         size = (width, sum(heights) + style.note_height(text, width) + 0.2)
-        figure = style.picture(look, figsize or size)
+        figure = style.picture(look, figsize, size)
         ratios = [len(own) + 1 for own in rows]
         grid = figure.subplots(
             len(models), 2, squeeze=False, height_ratios=ratios, width_ratios=[1.5, 1],

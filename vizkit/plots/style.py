@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,14 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.transforms import Bbox
 
-from vizkit.errors import InputError, unknown
+from vizkit.errors import InputError, choice, instance, pair, path_of, positive
+from vizkit.interrupts import surely, undivided
 
 SCALES = ("panel", "stage", "model", "all")
 SATURATED = 99.5
 DPI = 110
+# a picture has fewer than 2^16 pixels a side
+_MOST_INCHES = 65_500 // DPI
 _LETTERS_PER_INCH = 16.5
 
 
@@ -95,17 +97,16 @@ class Picture(Figure):
         Path
             The file. The same figure gives the same bytes.
         """
-        target = Path(path).expanduser()
+        target = path_of("path", path)
         kind = target.suffix.lstrip(".").lower()
         stamps = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
-        if kind not in stamps:
-            raise unknown("figure format", kind, stamps)
+        choice("figure format", kind, stamps)
         if not target.parent.is_dir():
             raise InputError(f"no such folder: {target.parent}")
         partial = target.with_name(f".{target.name}.partial")
         self._arrange()
         try:
-            with mpl.rc_context({"svg.hashsalt": "vizkit", "svg.fonttype": "none"}):
+            with surely(mpl.rc_context({"svg.hashsalt": "vizkit", "svg.fonttype": "none"})):
                 self.savefig(partial, format=kind, **{"metadata": stamps[kind], **options})
             partial.replace(target)
         finally:
@@ -125,12 +126,31 @@ class Picture(Figure):
 
 def theme_of(theme: str) -> Theme:
     """Find a theme by name."""
-    if theme not in THEMES:
-        raise unknown("theme", theme, THEMES)
-    return THEMES[theme]
+    return THEMES[choice("theme", theme, THEMES)]
 
 
-@contextmanager
+def check(theme: str, figsize: tuple[float, float] | None = None) -> None:
+    """Refuse what no picture can be drawn with, before any work is done for it."""
+    theme_of(theme)
+    size_of(figsize)
+
+
+def size_of(figsize: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Check the size that was asked for, in inches, if any."""
+    return None if figsize is None else pair("figsize", figsize, positive)
+
+
+def table_of(name: str, table: pd.DataFrame, source: str, columns: Sequence[str]) -> None:
+    """Raise if something is not the table that a function gives, or has no rows."""
+    instance(name, table, pd.DataFrame)
+    if table.empty:
+        raise InputError(f"no {name} to draw")
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise InputError(f"{name} must be a table from {source}: it has no column {missing[0]}")
+
+
+@undivided
 def drawing(theme: Theme) -> Iterator[None]:
     """Draw inside with a theme's colours, whatever the user's own matplotlib settings."""
     colours: dict[Any, Any] = {
@@ -188,10 +208,16 @@ class _Layout(ConstrainedLayoutEngine):
         return done
 
 
-def picture(theme: Theme, figsize: tuple[float, float]) -> Picture:
-    """Start an empty figure, in inches, outside pyplot."""
+def picture(theme: Theme, figsize: tuple[float, float] | None, own: tuple[float, float]) -> Picture:
+    """Start an empty figure, in inches, outside pyplot: as large as asked for, or as it needs."""
+    size = size_of(figsize) or own
+    if max(size) > _MOST_INCHES:
+        raise InputError(
+            f"the figure would be {size[0]:.4g} x {size[1]:.4g} inches, and {_MOST_INCHES} can be "
+            "drawn: show less at a time"
+        )
     layout = _Layout(h_pad=0.06, w_pad=0.05, hspace=0.04)
-    return Picture(figsize=figsize, dpi=DPI, layout=layout, facecolor=theme.paper)
+    return Picture(figsize=size, dpi=DPI, layout=layout, facecolor=theme.paper)
 
 
 def blocks(figure: Picture, ratios: Sequence[float]) -> list[SubFigure]:
@@ -202,8 +228,7 @@ def blocks(figure: Picture, ratios: Sequence[float]) -> list[SubFigure]:
 
 def check_scale(scale: str) -> None:
     """Raise if a scale is not one of `SCALES`."""
-    if scale not in SCALES:
-        raise unknown("scale", scale, SCALES)
+    choice("scale", scale, SCALES)
 
 
 def norm_of(values: Sequence[np.ndarray]) -> Normalize:

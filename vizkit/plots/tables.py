@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 
+from vizkit.errors import whole
 from vizkit.plots import style
 from vizkit.plots.style import Picture, Theme
 from vizkit.results import Seen
@@ -48,12 +49,13 @@ def plot_predictions(
     Picture
         A matplotlib figure.
     """
+    k = whole("k", k)
     look = style.theme_of(theme)
     with style.drawing(look):
         narrow = len(predictions) > _WIDE
         wide = _NARROW_INCHES if narrow else _WIDE_INCHES
-        size = figsize or (1.4 + wide * len(predictions), 1.3 * len(seen) + 0.6)
-        figure = style.picture(look, size)
+        size = (1.4 + wide * len(predictions), 1.3 * len(seen) + 0.6)
+        figure = style.picture(look, figsize, size)
         grid = figure.subplots(
             len(seen), len(predictions) + 1, squeeze=False,
             width_ratios=[1.33 / wide] + [1.0] * len(predictions),
@@ -96,6 +98,7 @@ def plot_profile(
     Picture
         A matplotlib figure.
     """
+    style.table_of("profiles", profiles, "vizkit.profile", ("model", "stage", "stride"))
     look = style.theme_of(theme)
     parts = profiles[profiles["stage"] != "total"]
     models = list(dict.fromkeys(parts["model"]))
@@ -107,7 +110,7 @@ def plot_profile(
     greys = colormaps["gray"](np.linspace(0.75, 0.45, len(others)))
     colours = [*colormaps[look.sequential](np.linspace(0.1, 0.95, len(staged))), *greys]
     with style.drawing(look):
-        figure = style.picture(look, figsize or (10.5, 0.38 * len(models) + 1.5))
+        figure = style.picture(look, figsize, (10.5, 0.38 * len(models) + 1.5))
         grid = figure.subplots(1, len(COSTS), sharey=True)
         for axes, (column, (label, unit)) in zip(grid, COSTS.items(), strict=True):
             left = np.zeros(len(models))

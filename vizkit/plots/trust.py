@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from scipy.integrate import trapezoid
 
-from vizkit.errors import InputError, unknown
+from vizkit.errors import InputError, choice, instance, numbered
 from vizkit.plots import style
 from vizkit.plots.overlays import HEAT
 from vizkit.plots.style import Picture, Theme
@@ -59,15 +59,19 @@ def plot_curves(
     InputError
         If there are no curves.
     """
-    if curves.empty:
-        raise InputError("no curves to draw")
+    style.table_of(
+        "curves",
+        curves,
+        "vizkit.perturbation_curves",
+        ("model", "method", "stage", "curve", "fraction", "probability"),
+    )
     look = style.theme_of(theme)
     models = list(dict.fromkeys(curves["model"]))
     keys = ["model", "method", "stage", "curve", "fraction"]
     means = curves.groupby(keys, sort=False)["probability"].mean().reset_index()
     lines = list(dict.fromkeys(zip(means["method"], means["stage"], strict=True)))
     with style.drawing(look):
-        figure = style.picture(look, figsize or (9.6, 3.3 * len(models) + 0.3))
+        figure = style.picture(look, figsize, (9.6, 3.3 * len(models) + 0.3))
         grid = figure.subplots(len(models), 2, squeeze=False, sharex=True, sharey=True)
         for model, row in zip(models, grid, strict=True):
             own = means[means["model"] == model]
@@ -151,10 +155,8 @@ def plot_agreement(
     InputError
         If the measure is unknown or there are no pairs.
     """
-    if measure not in MEASURES:
-        raise unknown("measure", measure, MEASURES)
-    if agreement.empty:
-        raise InputError("no pairs to draw")
+    style.table_of("pairs", agreement, "vizkit.agreement", ("model_a", "model_b", "spearman"))
+    choice("measure", measure, MEASURES)
     look = style.theme_of(theme)
     sides = [
         list(agreement[[f"{name}_{side}" for name in ("model", "method", "stage")]].itertuples(
@@ -171,7 +173,7 @@ def plot_agreement(
     with style.drawing(look):
         # inches: the matrix, and the names beside and below it
         side = max(1.9, 0.3 * len(keys)) + 0.075 * max(map(len, names))
-        figure = style.picture(look, figsize or (side + 0.9, side + 0.4))
+        figure = style.picture(look, figsize, (side + 0.9, side + 0.4))
         axes = figure.subplots()
         drawn = axes.imshow(np.ma.masked_invalid(matrix), cmap=look.diverging, vmin=-1, vmax=1)
         ys, xs = np.nonzero(np.isnan(matrix))
@@ -241,15 +243,18 @@ def plot_randomisation(
     InputError
         If there is no such image or class.
     """
+    _check_steps(steps)
+    style.table_of("frame", frame, "vizkit.randomisation", ("method", "stage", "step", "spearman"))
     look = style.theme_of(theme)
     trained = next(iter(steps.values())).select(image, target=target)
     rows = [(method, stage) for method, maps in trained.values.items() for stage in maps]
+    count, width = next(iter(steps.values())).targets.shape
+    image, target = numbered("image", image, count), numbered("target", target, width)
     # rows of a method, stage and step stand in the order of images and classes
-    width = next(iter(steps.values())).targets.shape[1]
     position = image * width + target
     with style.drawing(look):
-        size = figsize or (1.45 * (len(steps) + 1) + 0.4, 1.75 * len(rows) + 0.8)
-        figure = style.picture(look, size)
+        size = (1.45 * (len(steps) + 1) + 0.4, 1.75 * len(rows) + 0.8)
+        figure = style.picture(look, figsize, size)
         grid = figure.subplots(len(rows), len(steps) + 1, squeeze=False)
         for (method, stage), axes in zip(rows, grid, strict=True):
             style.bare(axes[0]).imshow(trained.seen.pixels[0])
@@ -276,3 +281,10 @@ def plot_randomisation(
         )
         figure.table = frame
     return figure
+
+
+def _check_steps(steps: object) -> None:
+    if not isinstance(steps, Mapping) or not steps:
+        raise InputError("steps must be those of vizkit.randomisation")
+    for each in steps.values():
+        instance("each of steps", each, Attributions)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from vizkit.errors import flags
 from vizkit.forward import BATCH_SIZE, last_layer, recorded
 from vizkit.images import Images, as_images
+from vizkit.memory import in_parts
 from vizkit.models import Classifier, as_classifier
 from vizkit.prediction.predicting import require_some, warn_of
 from vizkit.results import Embeddings
@@ -39,6 +43,7 @@ def embed(model: str | nn.Module | Classifier, images: object, pool: bool = True
     VizkitError
         If the network has no last linear layer to read before.
     """
+    flags(pool=pool)
     found, _, failed = _embedded(as_classifier(model), as_images(images), pool)
     warn_of(failed)
     return found
@@ -93,18 +98,19 @@ def _embedded(
             failed |= batch.failed
             positions += batch.positions
             if batch.positions:
-                parts.append(read(classifier, batch.inputs[0]))
+                inputs = batch.inputs[0]
+                parts += in_parts(partial(read, classifier, inputs), len(inputs))
             bar.update(len(batch))
     require_some(len(images), failed)
     return torch.cat(parts), positions, failed
 
 
-def _pooled(classifier: Classifier, inputs: Tensor) -> Tensor:
-    _, read = last_layer(classifier.module, inputs)
+def _pooled(classifier: Classifier, inputs: Tensor, part: slice) -> Tensor:
+    _, read = last_layer(classifier.module, inputs[part])
     return read.mean(dim=(-2, -1)) if read.ndim == 4 else read.flatten(1)
 
 
-def _last_maps(classifier: Classifier, inputs: Tensor) -> Tensor:
+def _last_maps(classifier: Classifier, inputs: Tensor, part: slice) -> Tensor:
     last = classifier.stages[-1]
-    with recorded(classifier.module, [last], inputs) as (recorder, _):
+    with recorded(classifier.module, [last], inputs[part]) as (recorder, _):
         return recorder.outputs[last]

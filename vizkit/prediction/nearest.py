@@ -44,7 +44,7 @@ def neighbours(models: Any, images: object, queries: object = None, k: int = 5) 
     InputError
         If there are no other images, ``k`` is not positive, or none can be read.
     """
-    whole("k", k)
+    k = whole("k", k)
     photos = as_images(images)
     asked = photos if queries is None else as_images(queries)
     if queries is None and len(photos) < 2:
@@ -53,7 +53,7 @@ def neighbours(models: Any, images: object, queries: object = None, k: int = 5) 
     for classifier in as_classifiers(models):
         among = embeddings(classifier, photos)
         own = among if queries is None else embeddings(classifier, asked)
-        tables.append(_nearest(own, among, int(k)))
+        tables.append(_nearest(own, among, k))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -9,12 +9,12 @@ import pandas as pd
 from torch import nn
 from tqdm.auto import tqdm
 
-from vizkit.errors import InputError, UnreadableWarning, whole
-from vizkit.forward import BATCH_SIZE, recorded
+from vizkit.errors import InputError, UnreadableWarning, flags, whole
+from vizkit.forward import BATCH_SIZE
 from vizkit.images import Images, as_images
 from vizkit.models import Classifier, as_classifier, as_classifiers
 from vizkit.models.names import synsets_of
-from vizkit.outcomes import checked
+from vizkit.outcomes import checked, logits_of
 from vizkit.prediction.ranking import ranked
 from vizkit.streaming import stream
 
@@ -87,8 +87,8 @@ def predictions(
     InputError
         As `predict` does.
     """
-    whole("k", k)
-    whole("batch_size", batch_size)
+    k, batch_size = whole("k", k), whole("batch_size", batch_size)
+    flags(synsets=synsets)
     classifiers = as_classifiers(classifiers)
     parts: list[list[pd.DataFrame]] = [[] for _ in classifiers]
     failed: dict[str, str] = {}
@@ -97,10 +97,9 @@ def predictions(
         for batch in stream(classifiers, images, size=batch_size, workers=workers):
             failed |= batch.failed
             names = [images.photos[n].name for n in batch.positions]
-            for each, own, given in zip(classifiers, parts, batch.inputs, strict=True):
-                if names:
-                    with recorded(each.module, (), given) as (_, logits):
-                        own.append(ranked(checked(each, logits), names, each.classes, k))
+            found = logits_of(classifiers, batch.inputs) if names else ()
+            for each, own, logits in zip(classifiers, parts, found, strict=bool(names)):
+                own.append(ranked(checked(each, logits), names, each.classes, k))
             bar.update(len(batch))
     require_some(len(images), failed)
     tables = []

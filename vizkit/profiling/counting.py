@@ -11,7 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vizkit.errors import unknown
 from vizkit.hooks import blank, dry_run, evaluating
+from vizkit.interrupts import surely
 from vizkit.models.sources import SOURCES, Parts, Wanted
+from vizkit.modes import active
 from vizkit.stages import Call, trace
 
 
@@ -63,7 +65,7 @@ def count(module: nn.Module, size: tuple[int, int]) -> Counts:
     """
     calls = trace(module, size, exact=True)
     counter = FlopCounterMode(display=False)
-    with evaluating(module), counter:
+    with evaluating(module), surely(counter):
         dry_run(module, blank(module, size, calls[-1].device))
     weighted = [call for call in calls if isinstance(call.module, nn.Conv2d | nn.Linear)]
     return Counts(
@@ -100,9 +102,9 @@ def weightless(name: str) -> Parts:
         raise unknown("source", source, [key for key in SOURCES if key])
     wanted = Wanted(short, pretrained=False)
     # whoever counts draws no random numbers
-    with torch.random.fork_rng(devices=[]):
+    with surely(torch.random.fork_rng(devices=[])):
         try:
-            with torch.device("meta"):
+            with active(torch.device("meta")):
                 return SOURCES[source](wanted)
         except (RuntimeError, NotImplementedError):
             # it computes something while it is built

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from vizkit.errors import unknown
+from vizkit.errors import InputError, listed, shown, unknown
 from vizkit.models import Classifier, as_classifier, list_models
 from vizkit.models.sources.mmpretrain_models import mmpretrain_table
 from vizkit.profiling.counting import Counts, count, weightless
@@ -94,10 +94,12 @@ def model_table(
     Raises
     ------
     InputError
-        If no page is known of a model.
+        If no page is known of a model, or there is none.
     """
     given = _names() if models is None else models
-    each = [given] if isinstance(given, str | nn.Module | Classifier) else list(given)
+    each = [given] if isinstance(given, str | nn.Module | Classifier) else listed(given)
+    if not each:
+        raise InputError(f"models must be one model or a list of some, not {shown(given)}")
     return pd.DataFrame([row for model in each for row in _rows(model)])
 
 

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vizkit.errors import InputError
-from vizkit.hooks import blank, dry_run, evaluating
+from vizkit.errors import InputError, index_of, listed, shown, whole
+from vizkit.hooks import blank, dry_run, evaluating, in_this_thread
+from vizkit.interrupts import surely
 from vizkit.models import Classifier, as_classifier, load
 from vizkit.receptive import fields as receptive_fields
 from vizkit.results import Tap
@@ -44,7 +45,7 @@ def profile(
     Raises
     ------
     InputError
-        If the size is not positive.
+        If the size is not positive, or the network takes no input of this size.
     """
     # what weights would be downloaded for is not counted
     classifier = load(model, weights=None) if isinstance(model, str) else as_classifier(model)
@@ -95,11 +96,13 @@ def _place(tap: Tap | None, last: Call) -> dict[str, Any]:
 
 
 def _size(classifier: Classifier, size: int | tuple[int, int] | None) -> tuple[int, int]:
-    default = getattr(classifier.transform, "size", (224, 224))
-    chosen = (size, size) if isinstance(size, int) else size or default
-    if min(chosen) < 1:
-        raise InputError(f"the input size must be positive, not {size}")
-    return int(chosen[0]), int(chosen[1])
+    if size is None:
+        height, width = getattr(classifier.transform, "size", (224, 224))
+        return int(height), int(width)
+    both = listed(size) if index_of(size) is None else [size, size]
+    if both is None or len(both) != 2:
+        raise InputError(f"the input size must be one whole number or two, not {shown(size)}")
+    return whole("the input size", both[0]), whole("the input size", both[1])
 
 
 def _macs(
@@ -113,9 +116,9 @@ def _macs(
         numbers = count()
         return lambda *_: done.update({(path, next(numbers)): counter.get_total_flops() // 2})
 
-    with evaluating(module), counter:
+    with evaluating(module), surely(counter):
         for path, submodule in module.named_modules():
-            submodule.register_forward_hook(hook(path))
+            submodule.register_forward_hook(in_this_thread(hook(path)))
         dry_run(module, blank(module, size, device))
     return done
 

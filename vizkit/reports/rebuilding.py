@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,16 @@ import pandas as pd
 import torch
 
 from vizkit.comparing.inputs import with_pixels
-from vizkit.errors import InputError, WeightsError
-from vizkit.images import Images, Photo, as_images, printable, samples
+from vizkit.errors import InputError, WeightsError, path_of
+from vizkit.files import printable, unfit
+from vizkit.images import Images, Photo, as_images, samples
+from vizkit.interrupts import undivided
 from vizkit.models import Classifier, as_classifiers, load
 from vizkit.provenance import file_hash, photo_hash, transform_words, weights_hash
 from vizkit.reports.writing import WHAT, Options, checked, write
 
+# no machine has more, and starting many more would bring it down
+_MOST_THREADS = 4096
 _TEXT = str | None
 _SHAPE: dict[str, Any] = {
     "what": str,
@@ -73,7 +76,7 @@ def rebuild_report(
     WeightsError
         If a model's weights are others.
     """
-    path = Path(manifest).expanduser()
+    path = path_of("manifest", manifest)
     path = path / "manifest.json" if path.is_dir() else path
     facts = read_manifest(path)
     target = checked(out)
@@ -106,13 +109,30 @@ def read_manifest(path: Path) -> dict[str, Any]:
     InputError
         If it cannot be read, or is no manifest of a report.
     """
+    reason = unfit(path)
+    if reason:
+        raise InputError(printable(f"{path}: no manifest that can be read ({reason})"))
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: no manifest that can be read ({error})") from error
-    if not _fits(facts, _SHAPE) or facts["what"] != WHAT or not facts["images"]:
-        raise InputError(f"{path} is not the manifest of a report that can be made again")
+        raise InputError(printable(f"{path}: no manifest that can be read ({error})")) from error
+    if not _fits(facts, _SHAPE) or not _makes_sense(facts):
+        raise InputError(
+            printable(f"{path} is not the manifest of a report that can be made again")
+        )
     return facts  # type: ignore[no-any-return]
+
+
+def _makes_sense(facts: dict[str, Any]) -> bool:
+    """Whether a manifest tells of a report, with photos, and models of different names."""
+    names = {each["name"] for each in facts["models"]}
+    photos = len(facts["images"])
+    return (
+        facts["what"] == WHAT
+        and 0 < len(names) == len(facts["models"])
+        and (photos == len(samples()) if facts["bundled photos"] else photos > 0)
+        and 0 < facts["threads"] <= _MOST_THREADS
+    )
 
 
 def _fits(value: Any, shape: Any) -> bool:
@@ -126,7 +146,7 @@ def _fits(value: Any, shape: Any) -> bool:
     return isinstance(value, shape) and not (isinstance(value, bool) and shape is int)
 
 
-@contextmanager
+@undivided
 def _threads(count: int) -> Iterator[None]:
     """Compute on a number of threads, and go back to what was."""
     before = torch.get_num_threads()

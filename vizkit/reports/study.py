@@ -17,6 +17,7 @@ from vizkit.comparing import compare
 from vizkit.comparing.parting import disagreement, disputed, explained
 from vizkit.errors import ConvergenceWarning, InputError
 from vizkit.images import Images, readable
+from vizkit.interrupts import surely
 from vizkit.models import Classifier
 from vizkit.results import Attributions, Comparison, Disagreement, Similarity, StageStatistics
 from vizkit.speed import measure
@@ -195,7 +196,7 @@ class _Steps:
             self.names["speed"] = self._time
 
     def _compare(self) -> None:
-        with warnings.catch_warnings():
+        with surely(warnings.catch_warnings()):
             # the page tells it, from the errors in the result
             warnings.simplefilter("ignore", ConvergenceWarning)
             self.found["comparison"] = compare(self.classifiers, self.shown, methods=self.methods)

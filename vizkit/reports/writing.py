@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,9 +24,10 @@ from tqdm.auto import tqdm
 
 from vizkit.attribution import METHODS as KNOWN
 from vizkit.comparing.inputs import with_pixels
-from vizkit.errors import InputError, unknown, whole
-from vizkit.files import make_folder
+from vizkit.errors import InputError, chosen, flags, path_of, whole
+from vizkit.files import make_folder, unfit, writing
 from vizkit.images import Images, as_images, samples
+from vizkit.interrupts import undivided
 from vizkit.models import Classifier, as_classifiers
 from vizkit.plots.style import check_scale
 from vizkit.provenance import write_manifest
@@ -46,6 +49,9 @@ from vizkit.zoo import NAMES
 MODELS = tuple(f"demo/{name}" for name in NAMES)
 WHAT = "vizkit report"
 
+# one report after the other is put in its place
+_REPLACING = threading.Lock()
+
 
 @dataclass(frozen=True)
 class Options:
@@ -64,11 +70,8 @@ class Options:
             check_scale(self.scale)
         whole("channels", self.channels)
         whole("max_images", self.max_images)
-        if not self.methods:
-            raise InputError(f"no methods: choose from {', '.join(KNOWN)}")
-        for name in self.methods:
-            if name not in KNOWN:
-                raise unknown("method", name, KNOWN)
+        chosen("method", self.methods, KNOWN)
+        flags(same_pixels=self.same_pixels, speed=self.speed, quick=self.quick)
 
 
 def report(
@@ -125,12 +128,12 @@ def report(
         If an option cannot be used, no image can be read, or ``out`` holds something that is not
         a report.
     """
-    names = (methods,) if isinstance(methods, str) else tuple(methods)
+    names = tuple(chosen("method", methods, KNOWN))
     options = Options(channels, scale, max_images, names, same_pixels, speed, quick)
     target = checked(out)
+    photos = as_images(samples() if images is None else images)
     _refuse_inside(target, images)
     classifiers = as_classifiers(list(MODELS) if models is None else models)
-    photos = as_images(samples() if images is None else images)
     measured = None if speed else pd.DataFrame()
     bundled = images is None
     return write(target, classifiers, photos, options, measured, bundled=bundled)
@@ -166,10 +169,14 @@ def write(
     -------
     Path
         Of ``index.html``.
+
+    Raises
+    ------
+    WriteError
+        If it cannot be written; an earlier report stays.
     """
     classifiers = with_pixels(classifiers, options.same_pixels)
-    folder = _beside(target)
-    try:
+    with _replacing(target) as folder:
         found = study(
             classifiers,
             photos,
@@ -177,25 +184,22 @@ def write(
             methods=options.methods,
             speed=speed,
         )
-        _draw(found, Draft(folder, quick=options.quick), options)
-        write_manifest(
-            folder,
-            WHAT,
-            asdict(options),
-            classifiers,
-            photos,
-            more={
-                "measured": {"speed": found.speed.to_dict("records")},
-                # sums on several threads differ in their last digits
-                "threads": torch.get_num_threads(),
-            },
-            sources=target,
-            bundled=bundled,
-        )
-        folder.chmod(0o755)
-        _replace(target, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with writing(target):
+            _draw(found, Draft(folder, quick=options.quick), options)
+            write_manifest(
+                folder,
+                WHAT,
+                asdict(options),
+                classifiers,
+                photos,
+                more={
+                    "measured": {"speed": found.speed.to_dict("records")},
+                    # sums on several threads differ in their last digits
+                    "threads": torch.get_num_threads(),
+                },
+                sources=target,
+                bundled=bundled,
+            )
     return target / "index.html"
 
 
@@ -215,9 +219,9 @@ def checked(out: str | Path) -> Path:
     Raises
     ------
     InputError
-        If it holds anything that is not a report.
+        If it is no path, or holds anything that is not a report.
     """
-    target = Path(out).expanduser().resolve()
+    target = path_of("out", out).resolve()
     if not target.exists():
         return target
     if not target.is_dir():
@@ -232,8 +236,14 @@ def checked(out: str | Path) -> Path:
 
 
 def _others(folder: Path) -> list[str]:
-    """Name the files in a folder that are not of a report."""
-    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    """Name the files, links and so on in a folder that are not of a report."""
+    files = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
+    if unfit(folder / "manifest.json"):
+        return sorted(files)
     try:
         facts = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         ours = {"manifest.json", *facts["files"]} if facts["what"] == WHAT else set()
@@ -254,11 +264,25 @@ def _refuse_inside(target: Path, images: object) -> None:
                 )
 
 
+@undivided
+def _replacing(target: Path) -> Iterator[Path]:
+    """Give a hidden folder to write into, and put it in its place when it is complete."""
+    folder = _beside(target)
+    try:
+        yield folder
+        with writing(target):
+            folder.chmod(0o755)
+            _replace(target, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _beside(target: Path) -> Path:
     """Make a hidden folder beside a target, to write into."""
     make_folder(target.parent)
     try:
-        return Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        # file systems take names of 255 bytes
+        return Path(tempfile.mkdtemp(prefix=f".{target.name[:32]}-", dir=target.parent))
     except OSError as error:
         raise InputError(f"cannot write into {target.parent}: {error.strerror}") from error
 
@@ -284,14 +308,17 @@ def _draw(found: Study, draft: Draft, options: Options) -> None:
 
 
 def _replace(target: Path, new: Path) -> None:
-    if target.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+    """Put a folder in the place of another, which goes only when the new one is there."""
+    with _REPLACING:
+        old = _beside(target)
         try:
-            target.rename(old / "report")
+            with suppress(FileNotFoundError):
+                target.rename(old / "report")
             new.rename(target)
-        except OSError as error:
-            raise InputError(f"cannot replace {target}: {error.strerror}") from error
         finally:
-            shutil.rmtree(old, ignore_errors=True)
-    else:
-        new.rename(target)
+            # unless another process has put its own there meanwhile
+            if not target.exists() and (old / "report").exists():
+                with suppress(OSError):
+                    (old / "report").rename(target)
+            if target.exists():
+                shutil.rmtree(old, ignore_errors=True)

@@ -11,7 +11,8 @@ import pandas as pd
 from torch import Tensor, stack
 from torch.nn.functional import interpolate
 
-from vizkit.errors import InputError, unknown
+from vizkit.errors import chosen, numbered, pair, whole
+from vizkit.results.named import Named
 from vizkit.results.tables import titled
 from vizkit.results.taps import Seen, Tap
 
@@ -61,6 +62,10 @@ class Attributions:
     errors: dict[str, Tensor] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        named = {method: Named("stage", maps) for method, maps in self.values.items()}
+        object.__setattr__(self, "values", Named("method", named))
 
     def select(
         self,
@@ -132,7 +137,7 @@ class Attributions:
         labels : DataFrame
             Method and stage of each of the M.
         """
-        height, width = size or self.inputs.shape[-2:]
+        height, width = pair("size", self.inputs.shape[-2:] if size is None else size, whole)
         keys = [(method, stage) for method, maps in self.values.items() for stage in maps]
         maps = [
             interpolate(self.values[m][s], (height, width), mode="bilinear", align_corners=False)
@@ -142,6 +147,8 @@ class Attributions:
 
     def target_name(self, image: int, target: int) -> str:
         """Name of the class explained, or its number where names are unknown."""
+        image = numbered("image", image, self.targets.shape[0])
+        target = numbered("target", target, self.targets.shape[1])
         name = self._class_name(int(self.targets[image, target]))
         return name if self.against is None else f"{name} \u2212 {self._class_name(self.against)}"
 
@@ -185,21 +192,14 @@ def _one(kind: str, index: int | None, count: int) -> slice:
     """One of ``count``, or all."""
     if index is None:
         return slice(None)
-    if not -count <= index < count:
-        raise InputError(f"no {kind} {index}: there are {count}, counted from 0")
-    return slice(index % count, index % count + 1)
+    first = numbered(kind, index, count)
+    return slice(first, first + 1)
 
 
 def _chosen(
-    kind: str, names: str | Sequence[str] | None, known: Mapping[str, Any]
+    kind: str, wanted: str | Sequence[str] | None, known: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Those of the known that are named, or all."""
-    if names is None:
+    if wanted is None:
         return dict(known)
-    wanted = [names] if isinstance(names, str) else list(names)
-    if not wanted:
-        raise InputError(f"no {kind}s: choose from {', '.join(known)}")
-    for name in wanted:
-        if name not in known:
-            raise unknown(kind, name, known)
-    return {name: known[name] for name in wanted}
+    return {name: known[name] for name in chosen(kind, wanted, known)}

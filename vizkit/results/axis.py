@@ -40,10 +40,9 @@ class Axis:
 
     def title(self, place: Place) -> str:
         """Name a place for readers."""
-        if place not in self.places:
-            raise unknown(
-                "stride" if self.by_stride else "layer", str(place), map(str, self.places)
-            )
+        known = isinstance(place, int | str) and place in self.places
+        if not known or isinstance(place, bool):
+            raise unknown("stride" if self.by_stride else "layer", place, map(str, self.places))
         return f"stride {place}" if isinstance(place, int) else place
 
     def to_frame(self) -> pd.DataFrame:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pandas as pd
 
-from vizkit.errors import InputError, unknown
+from vizkit.errors import choice, numbered
 from vizkit.results.attributions import Attributions
 from vizkit.results.axis import Axis, Place
 from vizkit.results.maps import FeatureMaps
+from vizkit.results.named import Named
 from vizkit.results.statistics import StageStatistics
 from vizkit.results.tables import titled
 from vizkit.results.taps import Tap
@@ -82,6 +82,10 @@ class Comparison(Mapping[str, Compared]):
     same_classes: bool = True
     failed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["file", "reason"]))
 
+    def __post_init__(self) -> None:
+        for part in ("maps", "attributions"):
+            object.__setattr__(self, part, Named("model", getattr(self, part)))
+
     @property
     def axis(self) -> tuple[Place, ...]:
         """Strides, or names of layers, in forward order."""
@@ -144,10 +148,7 @@ class Comparison(Mapping[str, Compared]):
         InputError
             If there is no such image.
         """
-        count = len(self.images)
-        if not -count <= n < count:
-            raise InputError(f"no image {n}: there are {count}, counted from 0")
-        n %= count
+        n = numbered("image", n, len(self.images))
         maps = {model: each.select(n) for model, each in self.maps.items()}
         # by number, because two images may have one name
         numbers = self.predictions.groupby("model")["rank"].transform(lambda r: r.eq(1).cumsum())
@@ -189,7 +190,7 @@ class Comparison(Mapping[str, Compared]):
         )
 
     def __contains__(self, model: object) -> bool:
-        return model in self.maps
+        return isinstance(model, str) and model in self.maps
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.maps)
@@ -197,19 +198,12 @@ class Comparison(Mapping[str, Compared]):
     def __len__(self) -> int:
         return len(self.maps)
 
-    def get(self, model: str, default: Any = None, /) -> Any:
-        """Return a network's part, or ``default`` where there is no such network."""
-        if model in self.maps:
-            return self[model]
-        return default
-
     # as of all results: tables and tensors have no one truth value
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
     def _require(self, model: str) -> None:
-        if model not in self.maps:
-            raise unknown("model", model, self.maps)
+        choice("model", model, self.maps)
 
     def __repr__(self) -> str:
         axis = ", ".join(map(str, self.axis))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from vizkit.errors import InputError, unknown
+from vizkit.errors import InputError, choice
 from vizkit.results.chance import mcnemar
 from vizkit.results.judged import Judged
 from vizkit.results.tables import titled
@@ -68,8 +68,7 @@ class Disagreement(Judged):
         InputError
             If the name is unknown, or no image has maps that can be compared.
         """
-        if by not in RANKINGS:
-            raise unknown("ranking", by, RANKINGS)
+        choice("ranking", by, RANKINGS)
         if self.ranking[by].isna().all():
             raise InputError(f"no ranking by {by}: {self._why_no_maps()}")
         table = self.ranking.assign(score=self.ranking[by]).sort_values("position")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from vizkit.errors import InputError, whole
+from vizkit.errors import InputError, flags, whole
 from vizkit.results.chance import wilson
 from vizkit.results.judged import Judged
 from vizkit.results.tables import titled
@@ -47,6 +47,7 @@ class Evaluation(Judged):
         DataFrame
             As `vizkit.evaluate` describes it.
         """
+        flags(by_class=by_class)
         if by_class:
             groups = self.predictions.groupby(["model", "folder"], sort=False)
             rows = [
@@ -76,7 +77,7 @@ class Evaluation(Judged):
             model, label, class (predicted), n, share (of the photos of this label), the most
             photos first.
         """
-        whole("k", k)
+        k = whole("k", k)
         table = self.confusion()
         table["share"] = table["n"] / table.groupby(["model", "label"])["n"].transform("sum")
         wrong = table[table["label"] != table["class"]]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from vizkit.results.named import Named
 from vizkit.results.tables import titled
 from vizkit.results.taps import Seen
 
@@ -43,6 +44,12 @@ class ReceptiveFields:
     seen: dict[str, Seen]
     images: int
     failed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["file", "reason"]))
+
+    def __post_init__(self) -> None:
+        for part in ("maps", "boxes"):
+            by_tap = {model: Named("tap", own) for model, own in getattr(self, part).items()}
+            object.__setattr__(self, part, Named("model", by_tap))
+        object.__setattr__(self, "seen", Named("model", self.seen))
 
     def __repr__(self) -> str:
         rows = self.frame.to_string(index=False, float_format=lambda value: f"{value:.3g}")

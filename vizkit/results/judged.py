@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from vizkit.errors import InputError, unknown, whole
+from vizkit.errors import InputError, choice, whole
 from vizkit.results.chance import wilson
 
 ECE_BINS = 15
+_MOST_BINS = 10_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -121,7 +122,7 @@ class Judged:
         InputError
             If the images' own classes are not known, or ``bins`` is no number of bins.
         """
-        whole("bins", bins)
+        bins = whole("bins", bins, most=_MOST_BINS)
         self._require_labels("calibration")
         edges = np.linspace(0, 1, bins + 1)
         rows = []
@@ -175,8 +176,7 @@ class Judged:
 
     def _of(self, model: str) -> pd.DataFrame:
         """Predictions of one network, image by image."""
-        if model not in self.models:
-            raise unknown("model", model, self.models)
+        choice("model", model, self.models)
         return self.predictions[self.predictions["model"] == model].reset_index(drop=True)
 
     def _require_labels(self, what: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+from vizkit.errors import numbered
 from vizkit.results.tables import titled
 from vizkit.results.taps import Seen, Tap, TapMapping
 
@@ -41,14 +42,15 @@ class FeatureMaps(TapMapping):
     classes: tuple[str, ...] = ()
 
     def select(self, n: int) -> FeatureMaps:
-        """Return the same of image ``n`` alone."""
-        keep = slice(n, n + 1)
+        """Return the same of image ``n`` alone; a negative number counts from the end."""
+        first = numbered("image", n, len(self.seen))
+        keep = slice(first, first + 1)
         return replace(
             self,
             _values={tap: maps[keep] for tap, maps in self.items()},
             logits=self.logits[keep],
             inputs=self.inputs[keep],
-            seen=self.seen.select(n),
+            seen=self.seen.select(first),
         )
 
     def to_frame(self) -> pd.DataFrame:
@@ -77,7 +79,7 @@ class FeatureMaps(TapMapping):
 def _tap_columns(model: str, tap: Tap) -> dict[str, Any]:
     return {
         "model": model,
-        "name": tap.name,
+        "name": tap.layer,
         "module": tap.module,
         "role": tap.role,
         "stride": tap.stride,

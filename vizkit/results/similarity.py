@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vizkit.errors import unknown
+from vizkit.errors import choice
 from vizkit.results.tables import titled
 
 
@@ -91,8 +91,7 @@ class Similarity:
         InputError
             If it was not compared.
         """
-        if model not in self.models:
-            raise unknown("model", model, self.models)
+        choice("model", model, self.models)
         return np.flatnonzero(self.labels["model"] == model)
 
     def between(self, a: str, b: str) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from vizkit.errors import unknown
+from vizkit.errors import choice, instance
 from vizkit.results.tables import titled
 
 
@@ -60,8 +60,7 @@ class StageStatistics:
             where a model has no such tap.
         """
         known = self.frame["statistic"].unique()
-        if statistic not in known:
-            raise unknown("statistic", statistic, known)
+        choice("statistic", statistic, known)
         rows = self.frame[self.frame["statistic"] == statistic]
         places = ["stride", "layer"]
         # a stage ends in whatever role: models are joined on its stride
@@ -88,6 +87,7 @@ class StageStatistics:
         StageStatistics
             Both; per channel, histograms and files as well.
         """
+        instance("other", other, StageStatistics)
         return replace(
             self,
             frame=pd.concat([self.frame, other.frame], ignore_index=True),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from vizkit.errors import InputError, unknown
+from vizkit.errors import InputError, numbered, unknown
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,11 @@ class Tap:
     channels: int
     call: int = 0
     channels_last: bool = False
+
+    @property
+    def layer(self) -> str:
+        """Name, numbered where a module runs again: ``"conv"``, ``"conv#2"``."""
+        return self.name + (f"#{self.call + 1}" if self.call else "")
 
     @property
     def label(self) -> str:
@@ -78,8 +83,12 @@ class Seen:
         return len(self.names)
 
     def select(self, n: int) -> Seen:
-        """Return the same of image ``n`` alone."""
-        keep = slice(n, n + 1)
+        """Return the same of image ``n`` alone; a negative number counts from the end."""
+        first = numbered("image", n, len(self))
+        return self.part(slice(first, first + 1))
+
+    def part(self, keep: slice) -> Seen:
+        """Return the same of some of the images."""
         return Seen(
             self.names[keep],
             self.pixels[keep],
@@ -161,7 +170,7 @@ def find_tap(taps: tuple[Tap, ...], key: str) -> Tap:
     InputError
         If there is none; the message lists the names.
     """
-    for attribute in ("label", "name", "module"):
+    for attribute in ("label", "name", "module") if isinstance(key, str) else ():
         for tap in taps:
             if getattr(tap, attribute) == key:
                 return tap

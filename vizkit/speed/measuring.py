@@ -6,7 +6,6 @@ import math
 import platform
 import statistics
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +17,7 @@ from tqdm.auto import tqdm
 
 from vizkit.errors import whole
 from vizkit.hooks import evaluating
+from vizkit.interrupts import nested
 from vizkit.models import Classifier, as_classifiers
 from vizkit.speed.memory import MemoryUnknownError, peak_of, weights_of
 from vizkit.speed.published import published_rows
@@ -51,11 +51,10 @@ def measure(
     way = Setting(batch=batch)
     inputs = [way.inputs(_size(each), each.device).to(each.dtype) for each in classifiers]
     tasks = [partial(each.module, given) for each, given in zip(classifiers, inputs, strict=True)]
-    with ExitStack() as stack:
-        for each in classifiers:
-            stack.enter_context(evaluating(each.module))
-        # inside of them: each puts back the mode that it found
-        stack.enter_context(torch.no_grad())
+    # taken in one order by every thread, so that none waits for ever
+    modules = sorted((each.module for each in classifiers), key=id)
+    # the mode inside of them: each puts back the one that it found
+    with nested([evaluating(module) for module in modules]), torch.no_grad():
         seconds = interleaved(tasks, [each.device for each in classifiers], runs, what="speed")
     times = [[each * 1000 / batch for each in own] for own in seconds]
     return pd.DataFrame(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 
 import torch
 from tqdm.auto import tqdm
+
+from vizkit.interrupts import undivided
 
 
 def interleaved(
@@ -47,7 +48,7 @@ def interleaved(
     return times
 
 
-@contextmanager
+@undivided
 def thread_limit(count: int) -> Iterator[None]:
     """Let PyTorch use this many CPU threads inside."""
     before = torch.get_num_threads()

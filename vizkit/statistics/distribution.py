@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vizkit.interrupts import surely
 from vizkit.statistics.registry import Accumulator, Site, statistic
 from vizkit.statistics.sample import STILL, Sample
 
@@ -141,7 +142,7 @@ class Histogram(Accumulator):
         zeros = above[0] + below[0]
         codes = np.arange(_HALF + 1, dtype=np.int64) << _SHIFT
         # the last codes stand for infinity and no number
-        with np.errstate(invalid="ignore"):
+        with surely(np.errstate(invalid="ignore")):
             edges = codes.astype(np.int32).view(np.float32).astype(np.float64)
         ordered = np.concatenate([below[:0:-1], [zeros], above[1:]])
         low = np.concatenate([-edges[2:][::-1], [0.0], edges[1:-1]])

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vizkit.errors import InputError
+from vizkit.errors import InputError, whole
 from vizkit.forward import ran, recorded
 from vizkit.images import Images, as_images, prepare
+from vizkit.interrupts import surely
+from vizkit.memory import in_parts
 from vizkit.models import Classifier, as_classifiers
 from vizkit.results import ReceptiveFields, Seen, Tap
 from vizkit.stages import find_stages
@@ -72,6 +74,7 @@ def receptive_fields(
         If a tap is unknown, a gradient is not finite, inputs have different sizes, or no image
         can be read.
     """
+    batch_size = whole("batch_size", batch_size)
     everything = as_images(images)
     measures = [_Measure(each, find_stages(each, at)) for each in as_classifiers(model)]
     failed: dict[str, str] = {}
@@ -127,8 +130,17 @@ class _Measure:
         if self.size not in {None, size}:
             raise InputError(f"inputs of one call must share one size, not {self.size} and {size}")
         self.size = size
-        with torch.inference_mode(mode=False):
+        for strengths in in_parts(lambda part: self._strengths(inputs[part]), len(inputs)):
+            # one image after the other, so that the sum does not depend on the batches
+            for tap, strength in strengths.items():
+                for each in strength:
+                    self.sums[tap] = self.sums[tap] + each if tap in self.sums else each.clone()
+
+    def _strengths(self, inputs: Tensor) -> dict[Tap, Tensor]:
+        """Absolute gradients by the pixels, (N, H, W), on the CPU."""
+        with surely(torch.inference_mode(mode=False)):
             pixels = inputs.clone().requires_grad_()
+        found = {}
         with recorded(self.classifier.module, self.taps, pixels, detach=False) as (recorder, _):
             for tap in ran(self.taps, recorder):
                 maps = recorder.outputs[tap]
@@ -136,7 +148,8 @@ class _Measure:
                 # the images do not mix, so that one backward pass serves them all
                 score = maps[:, :, row, column].sum()
                 (gradient,) = torch.autograd.grad(score, pixels, retain_graph=True)
-                self._add(tap, gradient)
+                found[tap] = self._strength(tap, gradient)
+        return found
 
     def maps(self, count: int) -> dict[str, np.ndarray]:
         """Mean of each tap's gradients, by label."""
@@ -146,13 +159,10 @@ class _Measure:
         """Compute what each tap's places see in theory."""
         return windows(self.classifier.module, self.taps, self.size or (0, 0))
 
-    def _add(self, tap: Tap, gradient: Tensor) -> None:
+    def _strength(self, tap: Tap, gradient: Tensor) -> Tensor:
         if not gradient.isfinite().all():
             raise InputError(f"{self.classifier.name}: the gradient of {tap.label} is not finite")
-        strength = gradient.abs().sum(dim=1).cpu().double()
-        # one image after the other, so that the sum does not depend on the batches
-        for each in strength:
-            self.sums[tap] = self.sums[tap] + each if tap in self.sums else each.clone()
+        return gradient.abs().sum(dim=1).cpu().double()
 
 
 def _result(

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vizkit.errors import InputError, whole
+from vizkit.errors import InputError, index_of, listed, shown, whole
 from vizkit.forward import BATCH_SIZE, ran, recorded
 from vizkit.images import Images, Photo, Transform, as_images, prepare
+from vizkit.memory import in_parts
 from vizkit.models import Classifier, as_classifiers
 from vizkit.results import Patches, Tap
 from vizkit.stages import find_stages
@@ -81,8 +82,9 @@ def top_patches(
         If a tap or channel does not exist, an activation is not finite, inputs have different
         sizes, or no image can be read.
     """
-    whole("k", k)
     images = as_images(folder)
+    # of each photo there is one patch
+    k = min(whole("k", k), len(images))
     searches = [
         _Search(classifier, _bests(classifier, at, channels, k))
         for classifier in as_classifiers(model)
@@ -117,6 +119,9 @@ class _Search:
         if self.size not in {None, size}:
             raise InputError(f"inputs of one call must share one size, not {self.size} and {size}")
         self.size = size
+        in_parts(lambda part: self._look(inputs[part], images[part]), len(inputs))
+
+    def _look(self, inputs: Tensor, images: Sequence[int]) -> None:
         taps = [best.tap for best in self.bests]
         with recorded(self.classifier.module, taps, inputs) as (recorder, _):
             ran(taps, recorder)
@@ -163,28 +168,25 @@ def _bests(
     k: int,
 ) -> list[Best]:
     """Begin a search at every tap, if the channels are there."""
-    wanted = None if channels is None else _listed(channels)
+    wanted = None if channels is None else listed(channels)
+    if channels is not None and wanted is None:
+        wanted = [channels]
     taps = dict.fromkeys(find_stages(classifier, at))
     if not taps or (wanted is not None and not len(wanted)):
         raise InputError("no taps to read" if not taps else "no channels: the list is empty")
     return [Best(tap, _checked(classifier, tap, wanted), k) for tap in taps]
 
 
-def _listed(channels: int | Sequence[int]) -> Sequence[int]:
-    """Make a list of one channel; of any kind of number, as NumPy's."""
-    return channels if np.iterable(channels) else [channels]
-
-
 def _checked(classifier: Classifier, tap: Tap, channels: Sequence[int] | None) -> list[int] | None:
     if channels is None:
         return None
-    for channel in channels:
-        if not hasattr(channel, "__index__") or not 0 <= channel < tap.channels:
-            raise InputError(
-                f"{tap.label} of {classifier.name} has channels 0 to {tap.channels - 1}, "
-                f"not {channel!r}"
-            )
-    return list(dict.fromkeys(int(channel) for channel in channels))
+    wrong = [each for each in channels if index_of(each) not in range(tap.channels)]
+    if wrong:
+        raise InputError(
+            f"{tap.label} of {classifier.name} has channels 0 to {tap.channels - 1}, "
+            f"not {shown(wrong[0])}"
+        )
+    return list(dict.fromkeys(int(each) for each in channels))
 
 
 def _run(

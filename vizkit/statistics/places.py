@@ -88,7 +88,7 @@ def columns_of(classifier: Classifier, tap: Tap) -> dict[str, Any]:
     """Name a tap as the tables of patches and fields do, apart from all others of its network."""
     return {
         "model": classifier.name,
-        "layer": tap.name + (f"#{tap.call + 1}" if tap.call else ""),
+        "layer": tap.layer,
         "role": tap.role,
         "stride": tap.stride,
     }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vizkit.errors import InputError, unknown
+from vizkit.errors import InputError, chosen
 from vizkit.images import Images
 from vizkit.labels import folder_indices
 from vizkit.models import Classifier
@@ -79,18 +79,18 @@ def planned(
     InputError
         If a statistic is unknown, or a statistic asked for by name exists nowhere here.
     """
-    names = _wanted(statistics)
+    names, by_name = _wanted(statistics)
     labels = labels_of(images)
     folders = tuple(sorted(set(labels or ())))
     numbers = {folder: n for n, folder in enumerate(folders)}
     reasons: dict[str, str] = {}
     tables = []
     for classifier, own in zip(classifiers, taps, strict=True):
-        sites = [_site(classifier, tap, folders) for tap in own]
+        sites = _sites(classifier, own, folders)
         tables.append({site.tap: list(_accumulators(site, names, reasons)) for site in sites})
     made = {type(each) for table in tables for row in table.values() for each in row}
     missing = {name: reasons[name] for name in names if ACCUMULATORS[name] not in made}
-    if missing and statistics not in ("all", None):
+    if missing and by_name:
         name, reason = next(iter(missing.items()))
         raise InputError(f"no statistic {name!r} here: {reason}")
     numbered = torch.tensor([numbers[each] for each in labels]) if labels else None
@@ -99,30 +99,20 @@ def planned(
     return Plan(wanted, missing, numbered, folders, tables, targets, loss)
 
 
-def _wanted(statistics: str | Sequence[str] | None) -> list[str]:
+def _wanted(statistics: str | Sequence[str] | None) -> tuple[list[str], bool]:
+    """Name statistics, and say whether each was asked for by its name."""
     if statistics is None:
-        return list(DEFAULT)
-    if statistics == "all":
-        return list(STATISTICS)
-    if not isinstance(statistics, str | Iterable) or not statistics:
-        raise InputError(f"statistics must be names, not {statistics!r}")
-    names = [statistics] if isinstance(statistics, str) else list(dict.fromkeys(statistics))
-    for name in names:
-        if name not in STATISTICS:
-            raise unknown("statistic", name, [*STATISTICS, "all"], len(STATISTICS) + 1)
-    return names
+        return list(DEFAULT), False
+    names = chosen("statistic", statistics, [*STATISTICS, "all"])
+    return (list(STATISTICS), False) if "all" in names else (names, True)
 
 
-def _site(classifier: Classifier, tap: Tap, folders: tuple[str, ...]) -> Site:
-    device = classifier.device
-    return Site(
-        tap,
-        folders,
-        _norm_of(classifier.module, tap),
-        # float64 sums must be possible
-        CPU if device.type == "mps" else device,
-        not any(parameter.is_inference() for parameter in classifier.module.parameters()),
-    )
+def _sites(classifier: Classifier, taps: Sequence[Tap], folders: tuple[str, ...]) -> list[Site]:
+    module, device = classifier.module, classifier.device
+    # float64 sums must be possible
+    home = CPU if device.type == "mps" else device
+    differentiable = not any(parameter.is_inference() for parameter in module.parameters())
+    return [Site(tap, folders, _norm_of(module, tap), home, differentiable) for tap in taps]
 
 
 def _norm_of(module: nn.Module, tap: Tap) -> _BatchNorm | None:

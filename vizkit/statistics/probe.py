@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tqdm.auto import tqdm
 from vizkit.errors import InputError, whole
 from vizkit.forward import BATCH_SIZE, ran, recorded
 from vizkit.images import Images
+from vizkit.memory import in_parts
 from vizkit.models import Classifier, as_classifiers
 from vizkit.results import LinearProbe, Tap
 from vizkit.results.chance import wilson
@@ -83,7 +85,8 @@ def linear_probe(
         If there are fewer than two class folders, a class has fewer photos than there are
         folds, the test folder has other classes or the same files, or maps are not finite.
     """
-    whole("folds", folds, least=2)
+    folds = whole("folds", folds, least=2)
+    random_state = whole("random_state", random_state, least=0)
     photos = labelled(folder, test)
     photos.check(folds)
     classifiers = as_classifiers(models)
@@ -157,9 +160,18 @@ def _add(
     thumbnails = adaptive_avg_pool2d(batch.inputs[0].float(), SIDE)
     pooled.add("pixels", PIXELS, thumbnails.flatten(1))
     for classifier, own, inputs in zip(classifiers, taps, batch.inputs, strict=True):
-        with recorded(classifier.module, own, inputs) as (recorder, _):
-            for tap in ran(own, recorder):
-                pooled.add(classifier.name, tap, recorder.outputs[tap].float().mean(dim=(-2, -1)))
+        for means in in_parts(partial(_means, classifier, own, inputs), len(inputs)):
+            for tap, mean in means.items():
+                pooled.add(classifier.name, tap, mean)
+
+
+def _means(
+    classifier: Classifier, taps: Sequence[Tap], inputs: Tensor, part: slice
+) -> dict[Tap, Tensor]:
+    with recorded(classifier.module, taps, inputs[part]) as (recorder, _):
+        return {
+            tap: recorder.outputs[tap].float().mean(dim=(-2, -1)) for tap in ran(taps, recorder)
+        }
 
 
 def _accuracy(
@@ -186,4 +198,4 @@ def _accuracy(
 
 
 def _where(model: str, tap: Tap) -> dict[str, Any]:
-    return {"model": model, "stride": tap.stride, "layer": tap.name, "role": tap.role}
+    return {"model": model, "stride": tap.stride, "layer": tap.layer, "role": tap.role}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,21 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from tqdm.auto import tqdm
 
-from vizkit.distributed import agree, gather, place
-from vizkit.errors import InputError, NotFiniteWarning, whole
+from vizkit.distributed import agree, gather
+from vizkit.errors import InputError, NotFiniteWarning, flags, whole
+from vizkit.files import printable
 from vizkit.forward import BATCH_SIZE, consumed, ran, recorded
-from vizkit.images import Images, as_images, printable
+from vizkit.images import as_images
+from vizkit.interrupts import surely
+from vizkit.linear import LinearHeads
+from vizkit.memory import in_parts
 from vizkit.models import Classifier, as_classifiers
 from vizkit.provenance import (
-    fingerprint,
-    short_hash,
-    transform_words,
-    weights_hash,
     write_manifest,
 )
 from vizkit.results import StageStatistics, Tap
+from vizkit.resuming import Resumable
 from vizkit.stages import find_stages
 from vizkit.statistics.distributed import reduce
 from vizkit.statistics.frames import bin_frame, channel_frame, tap_frame
@@ -37,19 +36,10 @@ from vizkit.statistics.registry import ACCUMULATORS, STATISTICS, Accumulator
 from vizkit.statistics.sample import PLACES, Sample
 from vizkit.statistics.storing import write_tables
 from vizkit.storing import (
-    check_processes,
     forget_states,
-    load_state,
     run_folder,
-    save_state,
-    state_file,
 )
-from vizkit.streaming import Batch, stream
-
-# seconds of work that a stopped run may lose; more where storing itself takes long
-SAVE_EVERY = 5.0
-_SHARE = 50
-_QUIET = 20
+from vizkit.streaming import Batch
 
 
 def describe(
@@ -107,8 +97,9 @@ def describe(
         If a statistic or tap is unknown, a statistic asked for by name exists nowhere here, no
         image can be read, or the sums in ``out`` are of another run.
     """
+    flags(resume=resume)
     # sums made in the user's inference mode could not be added to
-    with torch.inference_mode(mode=False):
+    with surely(torch.inference_mode(mode=False)):
         run = prepared(models, images, statistics, at, places=places, batch_size=batch_size)
         folder = run_folder(out, resume)
         if folder is not None:
@@ -146,79 +137,31 @@ def prepared(
     InputError
         As `describe` does.
     """
-    if places is not None:
-        whole("places", places)
-    whole("batch_size", batch_size)
+    places = None if places is None else whole("places", places)
+    batch_size = whole("batch_size", batch_size)
     classifiers = as_classifiers(models)
     photos = as_images(images)
     taps = [find_stages(each, at) for each in classifiers]
     plan = planned(classifiers, photos, statistics, taps)
-    return Run(classifiers, photos, plan, places and int(places), int(batch_size))
+    return Run(classifiers, photos, batch_size, plan, places)
 
 
-@dataclass
-class Run:
+@dataclass(eq=False)
+class Run(Resumable):
     """Sums of all networks while images go by.
 
     Attributes
     ----------
-    done : int
-        Batches counted by this process.
-    counted : int
-        Images counted by this process.
-    failed : dict of str to str
-        Positions of the files that could not be read, and why.
+    plan : Plan
+        What is counted where.
+    places : int or None
+        Places of each map that costly statistics look at; None for all.
     """
 
-    classifiers: list[Classifier]
-    images: Images
+    what = "statistics"
+
     plan: Plan
     places: int | None
-    batch_size: int
-    done: int = 0
-    counted: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
-    state: Path | None = None
-    saved: float = -math.inf
-    took: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.rank, self.world = place()
-        total = -(-len(self.images) // self.batch_size)
-        # every process takes each world-th batch
-        self.batches = range(self.rank, total, self.world)
-
-    def keep_in(self, folder: Path, resume: bool) -> None:
-        """Store the sums in a folder from now on; go on from those that are there."""
-        self.facts = self._facts()
-        self.state = state_file(folder, self.rank, self.world)
-        if resume:
-            check_processes(folder, self.world)
-        if resume and self.state.exists():
-            tensors, progress = load_state(self.state, self.facts, self._sums())
-            for name, accumulator in self._named():
-                own = accumulator.state()
-                accumulator.restore({key: tensors[f"{name}/{key}"] for key in own})
-            self.done, self.counted = progress["done"], progress["counted"]
-            self.failed = progress["failed"]
-
-    def go(self, workers: int | None) -> None:
-        """Count all images that have not been counted yet."""
-        left = self.batches[self.done :]
-        quiet = len(self.images) * len(self.classifiers) < _QUIET or self.rank > 0
-        before = min(self.done * self.world * self.batch_size, len(self.images))
-        with tqdm(
-            total=len(self.images), initial=before, desc="statistics", unit="image", disable=quiet
-        ) as bar:
-            for batch in stream(
-                self.classifiers, self.images, size=self.batch_size, workers=workers, only=left
-            ):
-                self._count(batch)
-                self.done += 1
-                if time.monotonic() - self.saved >= max(SAVE_EVERY, _SHARE * self.took):
-                    self._save()
-                bar.update(min(len(batch) * self.world, len(self.images) - bar.n))
-        self._save()
 
     def add(self, maps: Sequence[Mapping[Tap, Tensor]], positions: tuple[int, ...]) -> None:
         """Count maps that were made elsewhere.
@@ -278,23 +221,13 @@ class Run:
             forget_states(folder)
 
     def _count(self, batch: Batch) -> None:
-        self.failed |= self._failed_of(batch)
-        if not batch.positions:
-            return
         for classifier, table, inputs, targets in zip(
             self.classifiers, self.plan.tables, batch.inputs, self.plan.targets, strict=True
         ):
-            self._count_one(classifier.module, table, inputs, batch.positions, targets)
-        self.counted += len(batch.positions)
-
-    def _failed_of(self, batch: Batch) -> dict[str, str]:
-        """Reasons by position: the same wherever the folder lies."""
-        start = batch.number * self.batch_size
-        own = range(start, min(start + self.batch_size, len(self.images)))
-        missing = [n for n in own if n not in set(batch.positions)]
-        files = dict.fromkeys(self.images.photos[n].path for n in missing)
-        reasons = dict(zip(files, batch.failed.values(), strict=True))
-        return {str(n): reasons[self.images.photos[n].path] for n in missing}
+            count = partial(
+                self._count_some, classifier.module, table, inputs, batch.positions, targets
+            )
+            in_parts(count, len(inputs))
 
     def _warn(self) -> None:
         """Say where activations were no numbers: what is computed from them is none either."""
@@ -307,6 +240,27 @@ class Run:
         if odd:
             where = ", ".join(sorted(odd))
             warnings.warn(f"activations that are not finite at {where}", NotFiniteWarning, 3)
+
+    def _count_some(
+        self,
+        module: nn.Module,
+        table: dict[Tap, list[Accumulator]],
+        inputs: Tensor,
+        positions: tuple[int, ...],
+        targets: Tensor | None,
+        part: slice,
+    ) -> None:
+        """Count some of a batch, or nothing: what failed for want of memory is done again."""
+        counting = [accumulator for row in table.values() for accumulator in row]
+        before = [{k: v.clone() for k, v in each.state().items()} for each in counting]
+        try:
+            # logits are not counted: their head may be run as it is fastest
+            with surely(LinearHeads(gates=False)):
+                self._count_one(module, table, inputs[part], positions[part], targets)
+        except RuntimeError:
+            for accumulator, sums in zip(counting, before, strict=True):
+                accumulator.restore(sums)
+            raise
 
     def _count_one(
         self,
@@ -350,38 +304,24 @@ class Run:
                 for accumulator in accumulators:
                     yield f"{n}/{tap.label}/{tap.module}/{type(accumulator).__name__}", accumulator
 
-    def _save(self) -> None:
-        if self.state is None:
-            return
-        started = time.monotonic()
-        progress = {"done": self.done, "counted": self.counted, "failed": self.failed}
-        save_state(self.state, self._sums(), progress, self.facts)
-        self.saved = time.monotonic()
-        self.took = self.saved - started
-
-    def _sums(self) -> dict[str, Tensor]:
+    def _tensors(self) -> dict[str, Tensor]:
         return {
             f"{name}/{key}": value
             for name, accumulator in self._named()
             for key, value in accumulator.state().items()
         }
 
-    def _facts(self) -> dict[str, Any]:
-        """Name everything that decides the sums."""
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
+        for name, accumulator in self._named():
+            own = accumulator.state()
+            accumulator.restore({key: tensors[f"{name}/{key}"] for key in own})
+
+    def _own_facts(self) -> dict[str, Any]:
         return {
-            "models": [each.name for each in self.classifiers],
-            "weights": [weights_hash(each.module)[:16] for each in self.classifiers],
-            "transforms": [transform_words(each.transform) for each in self.classifiers],
-            "classes": [short_hash(each.classes) for each in self.classifiers],
             "taps": [[tap.label for tap in table] for table in self.plan.tables],
             "statistics": self.plan.wanted,
             "places": self.places,
-            "device": [str(each.device) for each in self.classifiers],
-            "torch": str(torch.__version__),
-            "batch_size": self.batch_size,
             "loss": self.plan.loss,
-            "processes": self.world,
-            "images": f"{len(self.images)}: {fingerprint(self.images)}",
         }
 
 

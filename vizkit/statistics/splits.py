@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vizkit.errors import InputError, unknown
+from vizkit.errors import InputError, path_of, unknown
+from vizkit.files import printable
 from vizkit.images import Images, as_images
 from vizkit.streaming import labels_of
 
@@ -128,8 +130,8 @@ def labelled(folder: str | Path, test: str | Path | None = None) -> Labelled:
     InputError
         If photos lie in no class folder, or both folders have a photo in common.
     """
-    learnt = as_images(folder)
-    tested = Images(()) if test is None else as_images(test)
+    learnt = as_images(_checked("folder", folder))
+    tested = Images(()) if test is None else as_images(_checked("test", test))
     paths = {photo.path.resolve() for photo in learnt if photo.path}
     for photo in tested:
         if photo.path and photo.path.resolve() in paths:
@@ -139,10 +141,19 @@ def labelled(folder: str | Path, test: str | Path | None = None) -> Labelled:
     return Labelled(Images((*learnt.photos, *tested.photos)), labels, is_test)
 
 
+def _checked(name: str, folder: object) -> object:
+    """Check a path; what is none may be images that are in memory."""
+    return path_of(name, folder) if isinstance(folder, str | os.PathLike) else folder
+
+
 def _labels(images: Images, folder: object) -> tuple[str, ...]:
     labels = labels_of(images)
     if labels is None:
-        loose = next(photo.name for photo in images if "/" not in photo.name)
+        loose = next(
+            photo.name
+            for photo in images
+            if "/" not in photo.name or photo.name == printable(photo.path)
+        )
         shown = folder if isinstance(folder, str | Path) else "the images"
         raise InputError(
             f"{shown} must have one folder of photos a class, such as church/1.jpg: "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vizkit.errors import InputError
+from vizkit.errors import InputError, path_of
 from vizkit.files import replacing
 from vizkit.results import StageStatistics
 from vizkit.statistics.registry import STATISTICS
@@ -62,7 +62,7 @@ def read_statistics(folder: str | Path) -> StageStatistics:
     InputError
         If there are no such results, or they cannot be read.
     """
-    root = Path(folder).expanduser()
+    root = path_of("folder", folder)
     try:
         options = json.loads((root / "manifest.json").read_text(encoding="utf-8"))["options"]
         tables = {

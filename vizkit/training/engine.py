@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from vizkit.distributed import place
 from vizkit.errors import InputError
 from vizkit.images import Transform
+from vizkit.interrupts import surely
 from vizkit.models import Classifier
 from vizkit.training import optimisation
 from vizkit.training.freezing import Frozen
@@ -132,7 +133,7 @@ class Engine:
     def _pass(self, pixels: Tensor, labels: Tensor, part: Part, epoch: int) -> tuple[float, ...]:
         """Add a part's gradients; return the sums of loss, right answers and photos."""
         mixed, targets = self._mixing(pixels, labels)
-        with self._lonely(part), self._autocast:
+        with self._lonely(part), surely(self._autocast):
             logits = self._parallel(mixed)
             if not isinstance(logits, Tensor):
                 raise InputError(

@@ -14,7 +14,9 @@ from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, v2
 
 from vizkit.errors import InputError
-from vizkit.images import Transform, printable, read
+from vizkit.files import printable
+from vizkit.images import Transform, read
+from vizkit.interrupts import surely
 from vizkit.labels import labelled
 from vizkit.models.names import synset_names
 from vizkit.training.recipe import Recipe
@@ -48,17 +50,19 @@ class Folder(Dataset[Item]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Item:
-        path = self.paths[index]
+        path = printable(self.paths[index])
         try:
-            photo = read(path)
+            return self._seen(read(self.paths[index]), index), self.labels[index]
         except InputError as error:
             # a value, because an exception would leave a worker as pages of text
-            return printable(path), str(error)
+            return path, f"{path}: {str(error).removeprefix(f'{path}: ')}"
+
+    def _seen(self, photo: Image.Image, index: int) -> Tensor:
         if self.draw is None:
-            return self.view(photo), self.labels[index]
-        with torch.random.fork_rng(devices=[]):
+            return self.view(photo)
+        with surely(torch.random.fork_rng(devices=[])):
             torch.manual_seed((self.draw * 1_000_003 + index) % 2**63)
-            return self.view(photo), self.labels[index]
+            return self.view(photo)
 
     def crop_at_random(self, recipe: Recipe, epoch: int, transform: Transform) -> None:
         """Show the photos as an epoch of training sees them.

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
-from vizkit.errors import InputError, unknown
+from vizkit.errors import InputError, choice, shown
 
 AUGMENTATIONS = ("none", "randaugment", "autoaugment", "trivialaugment", "augmix")
 SCHEDULES = ("warm_cosine", "cosine", "step", "multistep", "poly", "tanh")
 PRECISIONS = ("float32", "bfloat16", "float16")
 DRAWS = ("order", "photo")
 SAVED = ("float16", "float32")
+# whole numbers up to here are also written with a point
+_MOST = 2**53
 _WORDS = {
     str: "text", int: "a whole number", float: "a number", bool: "true or false",
     tuple: "a list", dict: "a table",
@@ -170,31 +173,37 @@ class Recipe:
             "save_as": SAVED,
         }
         for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise unknown(name, getattr(self, name), known)
+            choice(name, getattr(self, name), known)
         if self.start and self.weights != "none":
-            raise InputError(f"start={self.start!r} and weights={self.weights!r}: give one")
+            start, weights = shown(self.start), shown(self.weights)
+            raise InputError(f"start={start} and weights={weights}: give one")
 
     def _check_numbers(self) -> None:
         limits = {
             "phases": (_are_phases(self.phases), "sizes and epochs such as ((64, 8), (96, 6))"),
             "milestones": (all(type(m) is int and m > 0 for m in self.milestones), "epochs"),
-            "learning_rate": (0 < self.learning_rate < float("inf"), "above 0"),
+            "learning_rate": (0 < self.learning_rate < inf, "above 0"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "in [0, 1)"),
             "min_crop": (0 < self.min_crop <= 1, "in (0, 1]"),
             "ema": (0 <= self.ema < 1, "in [0, 1)"),
             "magnitude": (0 <= self.magnitude <= 30, "from 0 to 30"),
-            "decay_epochs": (self.decay_epochs > 0, "above 0"),
-            "decay_rate": (self.decay_rate > 0, "above 0"),
-            **{k: (getattr(self, k) >= 1, "at least 1") for k in ("batch_size", "accumulate")},
+            "decay_epochs": (0 < self.decay_epochs < inf, "above 0"),
+            "decay_rate": (0 < self.decay_rate < inf, "above 0"),
+            **{k: (1 <= getattr(self, k) < 2**31, "at least 1") for k in _COUNTS},
             **{k: (0 <= getattr(self, k) <= 1, "in [0, 1]") for k in ("flip", "erase")},
-            **{k: (getattr(self, k) >= 0, "0 or more") for k in _NOT_NEGATIVE},
+            **{k: (0 <= getattr(self, k) < inf, "0 or more") for k in _NOT_NEGATIVE},
+            "freeze": (all(isinstance(stage, str) for stage in self.freeze), "names of stages"),
+            # each epoch draws its own seeds from it, and PyTorch takes 64 bits
+            "seed": (0 <= self.seed < 2**32, "from 0 to 2^32 - 1"),
         }
         for name, (fine, words) in limits.items():
             if not fine:
-                raise InputError(f"{name} cannot be {getattr(self, name)!r}: {words}")
+                raise InputError(f"{name} cannot be {shown(getattr(self, name))}: {words}")
 
 
+# no photo is larger
+_PIXELS = 2**15
+_COUNTS = ("batch_size", "accumulate")
 _NOT_NEGATIVE = (
     *("weight_decay", "momentum", "clip", "warmup_epochs", "warmup_rate", "min_rate"),
     *("mixup", "cutmix"),
@@ -208,7 +217,7 @@ def _are_phases(phases: tuple[Any, ...]) -> bool:
         bool(pairs)
         and len(pairs) == len(phases)
         and whole
-        and all(size >= 0 and epochs > 0 for size, epochs in pairs)
+        and all(0 <= size < _PIXELS and 0 < epochs < 2**31 for size, epochs in pairs)
     )
 
 
@@ -216,10 +225,10 @@ def _as_kind(each: dataclasses.Field[Any], value: Any) -> Any:
     """Take lists for tuples and whole numbers for others; refuse what is of another kind."""
     default: Any = {} if each.name == "optimizer_options" else each.default
     kind: type = str if default is dataclasses.MISSING else type(default)
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < _MOST:
         return float(value)
     if kind is tuple and isinstance(value, list | tuple):
         return tuple(tuple(item) if isinstance(item, list) else item for item in value)
     if type(value) is not kind:
-        raise InputError(f"{each.name} must be {_WORDS[kind]}, not {value!r}")
+        raise InputError(f"{each.name} must be {_WORDS[kind]}, not {shown(value)}")
     return value

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from vizkit.errors import InputError, unknown
+from vizkit.errors import InputError, instance, path_of, unknown
 from vizkit.files import replacing
 from vizkit.training.recipe import Recipe
 
@@ -75,6 +75,8 @@ def read_recipe(source: str | Path, changes: Mapping[str, Any] | None = None) ->
     InputError
         If there is no such recipe, the file is no TOML, or a key or value is unknown.
     """
+    if changes is not None:
+        instance("changes", changes, Mapping)
     values = _values(source)
     values.pop(_ABOUT, None)
     for layer in (values, dict(changes or {})):
@@ -102,7 +104,8 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
 
 
 def _values(source: str | Path) -> dict[str, Any]:
-    name, path = str(source), Path(source).expanduser()
+    path = path_of("recipe", source)
+    name = str(source)
     if name in recipe_names():
         return tomllib.loads((files("vizkit") / "recipes" / f"{name}.toml").read_text("utf-8"))
     if not path.is_file():

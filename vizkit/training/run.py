@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
 from vizkit.distributed import agree, gather, place, process_group
-from vizkit.errors import InputError, whole
+from vizkit.errors import InputError, instance, path_of, whole
 from vizkit.models import device_of
+from vizkit.streaming import MOST_WORKERS
 from vizkit.training.engine import Engine
 from vizkit.training.network import build, input_size, require_sizes
 from vizkit.training.photos import Folder, class_names, collate, epoch_seed
@@ -85,12 +86,14 @@ def train(
     WeightsError
         If the weights to start from do not fit.
     """
-    whole("workers", workers, 0)
-    whole("validate_every", validate_every)
-    out = Path(out).expanduser()
+    instance("recipe", recipe, Recipe)
+    workers = whole("workers", workers, 0, MOST_WORKERS)
+    validate_every = whole("validate_every", validate_every)
+    out, data = path_of("out", out), path_of("data", data)
+    val = None if val is None else path_of("val", val)
     with process_group():
-        photos = Folder(Path(data).expanduser())
-        val_photos = _validation(val, photos) if val else None
+        photos = Folder(data)
+        val_photos = None if val is None else _validation(val, photos)
         classifier, start = build(recipe, photos.folders)
         recipe = _sized(recipe, input_size(classifier)[0])
         require_sizes(classifier, recipe)
@@ -154,7 +157,7 @@ def _training_loader(
 
 
 def _validation(val: Path, photos: Folder) -> Folder:
-    found = Folder(Path(val).expanduser())
+    found = Folder(val)
     ours, theirs = class_names(photos.folders), class_names(found.folders)
     if ours != theirs:
         other = sorted(set(ours) ^ set(theirs))

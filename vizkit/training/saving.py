@@ -10,14 +10,20 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from vizkit.checkpoints import harm
 from vizkit.errors import InputError
 from vizkit.files import make_folder, replacing
+from vizkit.storing import write_tensors
 from vizkit.training.recipe import Recipe
 from vizkit.training.recipe_files import read_recipe, write_recipe
 
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("model", "model_ema", "optimizer", "scaler", "failed"), dict),
+    **dict.fromkeys(("rows", "folders"), list),
+    "photos": int,
+}
 RECIPE, LAST, LOG, WEIGHTS = "recipe.toml", "last.pth", "log.csv", "model.safetensors"
 
 
@@ -54,8 +60,9 @@ def claim(out: Path, recipe: Recipe, *, write: bool = True) -> None:
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write what `load_state` reads."""
-    with replacing(path) as partial:
-        torch.save(dict(state), partial)
+    # through a file of Python's: PyTorch's own does not say why it fails
+    with replacing(path) as partial, partial.open("wb") as file:
+        torch.save(dict(state), file)
 
 
 def load_state(path: Path, device: torch.device, keys: Sequence[str]) -> dict[str, Any] | None:
@@ -80,19 +87,26 @@ def load_state(path: Path, device: torch.device, keys: Sequence[str]) -> dict[st
     InputError
         If it is damaged or something else.
     """
-    if not path.exists():
+    if not path.is_symlink() and not path.exists():
         return None
     hint = "put a good copy in its place, or delete it to begin again"
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        reason = harm(path)
+        state: Any = None if reason else torch.load(path, map_location=device, weights_only=True)
     except MemoryError:
         raise
     except Exception as error:  # what a damaged pickle raises has no common base
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise InputError(f"{path} is damaged ({reason}): {hint}") from error
+    if reason:
+        raise InputError(f"{path} is {reason}: {hint}")
     missing = [key for key in keys if not isinstance(state, dict) or key not in state]
     if missing:
         raise InputError(f"{path} is no state of a run (no {', '.join(missing)}): {hint}")
+    odd = [key for key in keys if not isinstance(state[key], _KINDS.get(key, object))]
+    if odd:
+        kind = type(state[odd[0]]).__name__
+        raise InputError(f"{path} is no state of a run ({odd[0]} is of type {kind}): {hint}")
     found: dict[str, Any] = state
     return found
 
@@ -132,8 +146,7 @@ def save_weights(module: nn.Module, path: Path, recipe: Recipe, classes: Sequenc
         raise InputError(f"{lost[0]} does not fit {recipe.save_as}: use save_as float32")
     # one entry, because safetensors writes several in any order
     facts = {"recipe": dataclasses.asdict(recipe), "classes": list(classes)}
-    with replacing(path) as partial:
-        save_file(state, partial, metadata={"vizkit": json.dumps(facts)})
+    write_tensors(path, state, {"vizkit": json.dumps(facts)})
 
 
 def _finite(value: Tensor) -> bool:

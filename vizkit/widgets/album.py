@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from vizkit.errors import InputError
-from vizkit.images import Images, Photo, as_images, printable, read, samples
+from vizkit.files import printable
+from vizkit.images import Images, Photo, as_images, read, samples
+from vizkit.interrupts import surely
 
 # a menu of more is of no use, and slow
 MOST = 1000
@@ -68,7 +70,7 @@ class Album:
             If it cannot be read.
         """
         shown = printable(Path(name).name)
-        with tempfile.TemporaryDirectory() as folder:
+        with surely(tempfile.TemporaryDirectory()) as folder:
             path = Path(folder) / "photo"
             path.write_bytes(content)
             try:

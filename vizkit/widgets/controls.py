@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import ipywidgets as ipw
 
 from vizkit.attribution import METHODS
+from vizkit.interrupts import undivided
 from vizkit.widgets.looking import READ_AT
 from vizkit.widgets.upload import Upload
 
@@ -83,7 +83,7 @@ class Controls:
         """What the menus of networks say: names, or `NONE`."""
         return tuple(each.value for each in self.models)
 
-    @contextmanager
+    @undivided
     def changing(self) -> Iterator[None]:
         """Change fields without asking anything by it."""
         before, self.quiet = self.quiet, True

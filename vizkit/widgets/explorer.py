@@ -12,6 +12,7 @@ from torch import nn
 
 from vizkit.comparing.classes import shared_classes
 from vizkit.errors import InputError, VizkitError
+from vizkit.interrupts import surely
 from vizkit.models import Classifier, as_classifiers
 from vizkit.widgets.album import Album
 from vizkit.widgets.canvas import StageCanvas
@@ -105,11 +106,6 @@ class Explorer(Kept):
         self._listen()
         self.canvas.message = self._album.note
 
-    def close(self) -> None:
-        """Stop what is going on, and take the widget away."""
-        self._work.cancel()
-        super().close()
-
     def _title(self) -> str:
         return f"{self.canvas.scene['image']}: {', '.join(self.look.maps)}"
 
@@ -191,7 +187,7 @@ class Explorer(Kept):
         # maps that are shown already are kept, as the canvas keeps them
         kept = answer.look.maps if answer.maps is not None else self.look.maps
         self.look = replace(answer.look, maps=kept)
-        with canvas.hold_sync():
+        with surely(canvas.hold_sync()):
             if answer.maps is not None:
                 canvas.place = _same_place(canvas, answer.maps)
                 canvas.scene, canvas.scene_data = answer.maps.meta, answer.maps.data
@@ -212,7 +208,7 @@ class Explorer(Kept):
         self._work.start(lambda step: search(classifiers, places, photos, step), self._show_patches)
 
     def _show_patches(self, found: Scene) -> None:
-        with self.canvas.hold_sync():
+        with surely(self.canvas.hold_sync()):
             self.canvas.patches, self.canvas.patches_data = found.meta, found.data
 
     def _add_model(self, name: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import anywidget
 import ipywidgets as ipw
 
+from vizkit.errors import path_of
 from vizkit.widgets.page import write_page
 from vizkit.widgets.work import Work
 
@@ -23,6 +24,15 @@ class Kept(ipw.VBox):  # type: ignore[misc]
     canvas: anywidget.AnyWidget
     _work: Work
 
+    def close(self) -> None:
+        """Stop what is going on, and take the widget away with all that it is made of."""
+        # a widget is closed even if it could not be made
+        if hasattr(self, "_work"):
+            self._work.cancel()
+        for part in _parts(self):
+            part.close()
+        super().close()
+
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the picture shows what the fields say.
 
@@ -33,7 +43,7 @@ class Kept(ipw.VBox):  # type: ignore[misc]
 
         Raises
         ------
-        TimeoutError
+        BusyError
             If it takes longer.
         """
         self._work.wait(timeout)
@@ -57,8 +67,21 @@ class Kept(ipw.VBox):  # type: ignore[misc]
             If there is no such folder.
         """
         self.wait()
-        return write_page(Path(path), self.canvas, self._title())
+        return write_page(path_of("path", path), self.canvas, self._title())
 
     def _title(self) -> str:
         """Say what is shown, for the head of the page."""
         raise NotImplementedError
+
+
+def _parts(widget: ipw.Widget) -> list[ipw.Widget]:
+    """List the widgets that one is made of, which would stay in the kernel without it."""
+    found: dict[int, ipw.Widget] = {}
+    waiting = [widget]
+    while waiting:
+        for value in waiting.pop().trait_values().values():
+            for each in value if isinstance(value, tuple | list) else (value,):
+                if isinstance(each, ipw.Widget) and each is not widget and id(each) not in found:
+                    found[id(each)] = each
+                    waiting.append(each)
+    return list(found.values())

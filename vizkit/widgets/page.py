@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import json
 import re
@@ -51,15 +52,28 @@ def write_page(path: Path, widget: anywidget.AnyWidget, title: str) -> Path:
 
 
 def _page(widget: anywidget.AnyWidget, title: str) -> str:
-    parts = {
-        "title": html.escape(title),
+    ours = {
         "styles": str(widget._css),  # noqa: SLF001  (anywidget's own names)
         "script": str(widget._esm).replace(_EXPORT, "const widget = { render };"),  # noqa: SLF001
-        "state": _state(widget),
     }
-    page = _TEMPLATE.read_text(encoding="utf-8")
-    # in one pass, so that what is put in is not searched again
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], page)
+    page = _filled(_TEMPLATE.read_text(encoding="utf-8"), ours)
+    # the browser runs these alone, whatever else should look like a script
+    hashes = {
+        "style_hash": _hash_inside(page, "<style>", "</style>"),
+        "script_hash": _hash_inside(page, '<script type="module">', "</script>"),
+    }
+    return _filled(page, {"title": html.escape(title), "state": _state(widget), **hashes})
+
+
+def _filled(page: str, parts: dict[str, str]) -> str:
+    """Put parts in their places, in one pass, so that what is put in is not searched again."""
+    places = "|".join(parts)
+    return re.sub(rf"\{{\{{({places})\}}\}}", lambda found: parts[found[1]], page)
+
+
+def _hash_inside(page: str, start: str, end: str) -> str:
+    text = page.partition(start)[2].partition(end)[0]
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _state(widget: anywidget.AnyWidget) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 from torch import nn
 
 from vizkit.cka import similarity as measured
-from vizkit.errors import VizkitError, unknown
+from vizkit.errors import InputError, VizkitError, unknown
 from vizkit.forward import capture
+from vizkit.interrupts import surely
 from vizkit.models import Classifier, as_classifiers, load
 from vizkit.results import Similarity
 from vizkit.widgets.album import Album
@@ -53,7 +54,13 @@ def explore_similarity(
     """
     album = Album(images)
     if isinstance(similarity, Similarity):
+        if options:
+            raise InputError(
+                f"{', '.join(options)}: for measuring, but this similarity is measured already"
+            )
         return SimilarityExplorer(similarity, _networks(similarity, models), album)
+    if models is not None:
+        raise InputError("models are the networks of a Similarity: here they are given already")
     networks = as_classifiers(similarity)
     return SimilarityExplorer(measured(networks, album.images, **options), networks, album)
 
@@ -123,7 +130,7 @@ class SimilarityExplorer(Kept):
 
     def _show(self, photo: str, scene: Scene) -> None:
         self._shown = photo
-        with self.canvas.hold_sync():
+        with surely(self.canvas.hold_sync()):
             self.canvas.scene, self.canvas.scene_data = scene.meta, scene.data
 
     def _step(self, text: str, share: float) -> None:

@@ -11,7 +11,7 @@ import anywidget
 import traitlets
 
 from vizkit.errors import InputError, VizkitError
-from vizkit.images import printable
+from vizkit.files import printable
 from vizkit.widgets.work import in_words
 
 # bytes of one file

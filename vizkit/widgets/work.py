@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 from torch.overrides import TorchFunctionMode
 
-from vizkit.errors import VizkitError
+from vizkit.errors import BusyError, VizkitError, positive
 
 Step = Callable[[str, float], None]
 _POLL = 0.05
@@ -100,13 +100,14 @@ class Work:
 
         Raises
         ------
-        TimeoutError
+        BusyError
             If it takes longer.
         """
+        timeout = None if timeout is None else positive("timeout", timeout)
         end = None if timeout is None else time.monotonic() + timeout
         while self.busy:
             if end is not None and time.monotonic() > end:
-                raise TimeoutError(f"still busy after {timeout:g} s")
+                raise BusyError(f"still busy after {timeout:g} s")
             self._tell(_POLL)
 
     def _stop(self) -> None:

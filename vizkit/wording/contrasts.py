@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vizkit.interrupts import surely
 from vizkit.results import StageStatistics
 from vizkit.results.twins import twins
 
@@ -358,7 +359,7 @@ def _effect(found: np.ndarray, kind: str) -> dict[str, Any]:
 
 def ratios(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Divide what is not negative: 1 where both are zero, infinite where only the first is."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with surely(np.errstate(divide="ignore", invalid="ignore")):
         found: np.ndarray = after / before
     return np.where((before == 0) & (after == 0), 1.0, found)
 
@@ -371,5 +372,5 @@ def _typical(changes: np.ndarray, kind: str) -> float:
     kept = usual if len(usual) else np.unique(changes)
     if len(usual) == 0 and len(kept) > 1:
         return float("nan")
-    with np.errstate(divide="ignore"):
+    with surely(np.errstate(divide="ignore")):
         return float(np.exp(np.log(kept).mean()))
