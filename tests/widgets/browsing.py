@@ -49,14 +49,15 @@ ASK = """async (code) => {
   const { it } = reply.content.user_expressions;
   return it.status === "ok" ? it.data["text/plain"] : `${it.ename}: ${it.evalue}`;
 }"""
-# milliseconds of each key, and how many keys left the picture as it was for a frame
+# milliseconds of each key, and which keys left the picture as it was for a frame; the keys go
+# round in a square, away from the last channel, where there is no other picture
 KEYS = """async () => {
   const main = document.querySelector(".vk-main");
   const frame = () => new Promise((done) => requestAnimationFrame(done));
-  const keys = ["ArrowDown", "ArrowRight", "ArrowDown", "ArrowLeft"];
+  const keys = ["ArrowDown", "ArrowRight", "ArrowUp", "ArrowLeft"];
   const picture = () => document.querySelector(".vk-map canvas").toDataURL();
   const taken = [];
-  let same = 0;
+  const same = [];
   main.focus();
   for (let i = 0; i < 30; i += 1) {
     await frame();
@@ -67,7 +68,7 @@ KEYS = """async () => {
     await frame();
     document.querySelector(".vk-map canvas").getContext("2d").getImageData(0, 0, 1, 1);
     taken.push(performance.now() - start);
-    same += picture() === before;
+    if (picture() === before) same.push(keys[i % 4]);
   }
   return [taken, same];
 }"""

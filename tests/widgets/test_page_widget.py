@@ -357,7 +357,7 @@ def test_a_key_is_a_picture_in_the_next_frame(page, capsys):
     taken, same = page.evaluate(LIMITED % KEYS)
     with capsys.disabled():
         print(f" {np.median(taken):.1f} ms ", end="")  # noqa: T201
-    assert same == 0
+    assert same == []
 
 
 def test_the_page_is_replaced_in_one_step(explorer, tmp_path):
