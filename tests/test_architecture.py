@@ -56,7 +56,7 @@ def test_imports_go_one_way(path):
     for other in imports(path) - {own}:
         assert LEVEL[other] < LEVEL[own], f"{own} imports {other}"
     if own == "plots":
-        assert imports(path) <= {"plots", "results", "errors", "interrupts"}
+        assert imports(path) <= {"plots", "results", "errors", "interrupts", "files"}
 
 
 def test_public_names_are_not_modules():

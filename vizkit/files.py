@@ -52,7 +52,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Parameters
     ----------
     path : Path
-        Its place.
+        Its place. A link stays one: what it leads to is replaced.
 
     Yields
     ------
@@ -64,14 +64,16 @@ def replacing(path: Path) -> Iterator[Path]:
     WriteError
         If it cannot be written.
     """
-    with writing(path), _alone(path.parent) as alone:
-        own = "" if alone else f".{os.urandom(8).hex()}"
-        partial = path.with_name(f".{path.name[:_LETTERS]}{own}.partial")
-        try:
-            yield partial
-            partial.replace(path)
-        finally:
-            _remove(partial)
+    with writing(path):
+        place = Path(os.path.realpath(path)) if path.is_symlink() else path
+        with _alone(place.parent) as alone:
+            own = "" if alone else f".{os.urandom(8).hex()}"
+            partial = place.with_name(f".{place.name[:_LETTERS]}{own}.partial")
+            try:
+                yield partial
+                partial.replace(place)
+            finally:
+                _remove(partial)
 
 
 @managed

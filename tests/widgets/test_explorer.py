@@ -3,6 +3,8 @@
 import base64
 import json
 import statistics
+import subprocess
+import sys
 import threading
 import time
 
@@ -319,6 +321,21 @@ def test_closing_stops_the_work(explorer):
     while any(each.name == "vizkit" for each in threading.enumerate()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+LEFT_OPEN = """
+import torch
+torch.set_num_threads(1)
+from vizkit.widgets import explore
+explorer = explore("demo/vgg11")
+"""
+
+
+def test_a_script_that_leaves_an_explorer_open_ends_without_a_word():
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_OPEN], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_bad_arguments_are_refused(models, photo, tmp_path):

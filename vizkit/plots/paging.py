@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from matplotlib.backends.backend_pdf import PdfPages
 
 from vizkit.errors import InputError, choice, path_of
+from vizkit.files import writing
 from vizkit.interrupts import surely
 from vizkit.plots.style import Picture
 
@@ -35,6 +36,8 @@ def save_pages(pages: Iterable[Picture], path: str | Path) -> list[Path]:
     ------
     InputError
         If the format is unknown, or there is no such folder, or no page.
+    WriteError
+        If they cannot be written; older files stay.
     """
     target = path_of("path", path)
     kind = target.suffix.lstrip(".").lower()
@@ -42,7 +45,10 @@ def save_pages(pages: Iterable[Picture], path: str | Path) -> list[Path]:
     if not target.parent.is_dir():
         raise InputError(f"no such folder: {target.parent}")
     # beside the place, so that pages are moved there only when all are drawn
-    with surely(TemporaryDirectory(dir=target.parent, prefix=f".{target.stem[:32]}-")) as folder:
+    with (
+        writing(target),
+        surely(TemporaryDirectory(dir=target.parent, prefix=f".{target.stem[:32]}-")) as folder,
+    ):
         drawn = (_one_file if kind == "pdf" else _numbered)(pages, Path(folder) / target.name)
         if not drawn:
             raise InputError("no pages to write")

@@ -20,6 +20,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.transforms import Bbox
 
 from vizkit.errors import InputError, choice, instance, pair, path_of, positive
+from vizkit.files import replacing
 from vizkit.interrupts import surely, undivided
 
 SCALES = ("panel", "stage", "model", "all")
@@ -96,6 +97,13 @@ class Picture(Figure):
         -------
         Path
             The file. The same figure gives the same bytes.
+
+        Raises
+        ------
+        InputError
+            If the format is unknown, or there is no such folder.
+        WriteError
+            If it cannot be written; an older file stays.
         """
         target = path_of("path", path)
         kind = target.suffix.lstrip(".").lower()
@@ -103,14 +111,10 @@ class Picture(Figure):
         choice("figure format", kind, stamps)
         if not target.parent.is_dir():
             raise InputError(f"no such folder: {target.parent}")
-        partial = target.with_name(f".{target.name}.partial")
         self._arrange()
-        try:
-            with surely(mpl.rc_context({"svg.hashsalt": "vizkit", "svg.fonttype": "none"})):
-                self.savefig(partial, format=kind, **{"metadata": stamps[kind], **options})
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        named = {"svg.hashsalt": "vizkit", "svg.fonttype": "none"}
+        with replacing(target) as partial, surely(mpl.rc_context(named)):
+            self.savefig(partial, format=kind, **{"metadata": stamps[kind], **options})
         return target
 
     def to_frame(self) -> pd.DataFrame:

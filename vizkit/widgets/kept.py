@@ -79,7 +79,8 @@ def _parts(widget: ipw.Widget) -> list[ipw.Widget]:
     found: dict[int, ipw.Widget] = {}
     waiting = [widget]
     while waiting:
-        for value in waiting.pop().trait_values().values():
+        # what is not synchronised is no widget, and may not be there any more when Python ends
+        for value in waiting.pop().trait_values(sync=True).values():
             for each in value if isinstance(value, tuple | list) else (value,):
                 if isinstance(each, ipw.Widget) and each is not widget and id(each) not in found:
                     found[id(each)] = each
