@@ -3,8 +3,10 @@
 import os
 import random
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,10 @@ import vizkit
 
 # what tests start shall count as they do, and not take all cores from each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# a shell that starts the tests in the background has what they start ignore Ctrl-C
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 HOOKS = [name for name in vars(nn.Module()) if name.endswith("_hooks")]
@@ -65,6 +71,25 @@ def browser(hosts):
             pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def exactly():
+    """Put a classifier into float64, where no rounding opens a ReLU that is shut elsewhere.
+
+    The gradients of two right ways to compute a trained network in float32 may differ by that,
+    and whether they do depends on the processor.
+    """
+    return _exactly
+
+
+def _exactly(classifier):
+    return vizkit.wrap(
+        deepcopy(classifier.module).double(),
+        name=classifier.name,
+        classes=classifier.classes,
+        transform=classifier.transform,
+    )
 
 
 @pytest.fixture

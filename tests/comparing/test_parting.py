@@ -389,7 +389,8 @@ def test_everything_equals_the_plain_way(nets, folder):
         last = own[own["stage_a"] == "stride4"]["spearman"].dropna()
         row = by_image(found).loc[name]
         assert row["pairs"] == len(last)
-        assert row["maps"] == pytest.approx(1 - last.mean(), abs=1e-6, nan_ok=True)
+        # rounding may make values that are nearly equal change their ranks
+        assert row["maps"] == pytest.approx(1 - last.mean(), abs=1e-5, nan_ok=True)
     for each in nets:
         top = vizkit.predict(each, photos, 1)
         said = found.predictions[found.predictions["model"] == each.name]

@@ -27,11 +27,12 @@ def head(*layers, channels):
     ("model", "tap"),
     [("demo/vgg11_bn", "stride8"), ("demo/vgg11", "conv2_1"), ("demo/vovnet19b", "stride16")],
 )
-def test_maps_are_what_plain_autograd_gives(model, tap, photos):
-    loaded = vizkit.load(model, device="cpu")
+def test_maps_are_what_plain_autograd_gives(model, tap, photos, exactly):
+    loaded = exactly(vizkit.load(model, device="cpu"))
     found = vizkit.receptive_fields(loaded, photos, [tap, "stride2"])
     (where,) = vizkit.find_stages(loaded, [tap])
     inputs, _ = prepare(as_images(photos), loaded.transform)
+    inputs = inputs.double()
     net = deepcopy(loaded.module).eval()
     kept = []
     # the network goes on with a copy, so that what works in place leaves the output alone
