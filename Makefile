@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 PYTEST_ARGS ?=
-# tests wait for browsers and other processes now and then: more of them than cores
+# tests wait for browsers and other processes now and then: more of them than cores. The notebooks
+# come first: a long one would be run alone at the end
 PYTEST_WORKERS ?= 3
 BENCH_MODELS ?= vgg16,vgg19_bn,ese_vovnet19b_dw
 BENCH_RECORD ?= notebooks/tables/benchmarks.json
@@ -20,8 +21,8 @@ lab: $(VENV)/.dev
 	$(BIN)/vizkit lab notebooks
 
 test: $(VENV)/.dev $(VENV)/.browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadfile --nbmake \
-	    tests notebooks $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadfile \
+	    --no-loadscope-reorder --nbmake notebooks tests $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
