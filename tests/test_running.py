@@ -24,6 +24,24 @@ def test_images_that_are_too_small(vgg, unchanged, side):
         vizkit.predict(vgg, torch.rand(1, 3, 224, side), k=1)
 
 
+@pytest.mark.parametrize(
+    "look",
+    [
+        vizkit.attribute,
+        vizkit.describe,
+        vizkit.embed,
+        vizkit.receptive_fields,
+        lambda *given: vizkit.top_patches(*given, "stride8"),
+        lambda *given: vizkit.similarity(*given, at="stages"),
+        vizkit.compare,
+    ],
+)
+def test_every_operation_says_it(demo, unchanged, look):
+    small = torch.rand(5, 3, 16, 16)
+    with unchanged(demo.module), pytest.raises(vizkit.NetworkError, match="at least 32 x 32 px"):
+        look(demo, small)
+
+
 def test_the_least_size_is_taken(vgg):
     assert vizkit.capture(vgg, torch.rand(1, 3, 32, 32)).logits.shape == (1, 5)
 

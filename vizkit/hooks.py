@@ -40,6 +40,8 @@ class _Lock:
 _LOCKS: WeakKeyDictionary[nn.Module, _Lock] = WeakKeyDictionary()
 _LOCKS_LOCK = threading.Lock()
 _NUMBERS = count()
+# whether hooks shall see nothing now, of each thread
+_UNHEARD = threading.local()
 # what is otherwise while a network is looked at: what `nn.Module.compile` runs instead of a module,
 # which hooks would have made anew; and what has maps computed again for a backward pass, by when
 # nobody looks any more
@@ -95,14 +97,26 @@ def in_this_thread(hook: Callable[..., Any]) -> Callable[..., Any]:
     Returns
     -------
     callable
-        Does nothing in other threads.
+        Does nothing in other threads, nor in this one while it is `unheard`.
     """
     thread = threading.get_ident()
 
     def of_this_thread(*args: Any) -> Any:
-        return hook(*args) if threading.get_ident() == thread else None
+        heard = threading.get_ident() == thread and not getattr(_UNHEARD, "now", False)
+        return hook(*args) if heard else None
 
     return of_this_thread
+
+
+@managed
+def unheard() -> Iterator[None]:
+    """Have vizkit's hooks see nothing of what this thread runs meanwhile."""
+    before = getattr(_UNHEARD, "now", False)
+    _UNHEARD.now = True
+    try:
+        yield
+    finally:
+        _UNHEARD.now = before
 
 
 @undivided

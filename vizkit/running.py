@@ -7,7 +7,7 @@ from contextlib import suppress
 from torch import Tensor, nn
 
 from vizkit.errors import InputError, NetworkError, VizkitError
-from vizkit.hooks import blank, dry_run, evaluating
+from vizkit.hooks import blank, dry_run, evaluating, unheard
 from vizkit.memory import out_of_memory
 
 # pixels a side; a network that takes no image of this size fails for another reason
@@ -110,7 +110,7 @@ def _least(module: nn.Module, inputs: Tensor) -> str:
 
 def _takes(module: nn.Module, side: int) -> bool:
     """Try a size, without arithmetic."""
-    with suppress(Exception), evaluating(module):
+    with suppress(Exception), evaluating(module), unheard():
         dry_run(module, blank(module, (side, side), "meta"))
         return True
     return False
