@@ -112,8 +112,10 @@ class Picture(Figure):
         if not target.parent.is_dir():
             raise InputError(f"no such folder: {target.parent}")
         self._arrange()
-        named = {"svg.hashsalt": "vizkit", "svg.fonttype": "none"}
-        with replacing(target) as partial, surely(mpl.rc_context(named)):
+        with (
+            replacing(target) as partial,
+            surely(mpl.rc_context({"svg.hashsalt": "vizkit", "svg.fonttype": "none"})),
+        ):
             self.savefig(partial, format=kind, **{"metadata": stamps[kind], **options})
         return target
 
