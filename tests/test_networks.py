@@ -216,3 +216,13 @@ class TestOtherStates:
             with pytest.raises(vizkit.InputError, match="meta device"):
                 use(net, INPUTS)
         assert vizkit.profile(net, (32, 32))["params"].iloc[-1] == 1527
+
+    @pytest.mark.parametrize("layer", [nn.Conv2d, nn.Linear])
+    def test_one_layer_without_values_says_so(self, layer):
+        net = Small()
+        for each in net.modules():
+            if isinstance(each, layer):
+                each.to("meta")
+        for use in (vizkit.capture, vizkit.predict, vizkit.describe, vizkit.attribute):
+            with pytest.raises(vizkit.InputError, match="meta device"):
+                use(net, INPUTS)

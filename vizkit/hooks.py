@@ -123,12 +123,13 @@ def unheard() -> Iterator[None]:
 def _as_it_was(module: nn.Module) -> Iterator[None]:
     """Put a network in evaluation mode, and everything back, each thing also if another fails."""
     with ExitStack() as undo, same_modes(), torch.inference_mode(mode=False):
-        modules, parameters = list(module.modules()), list(module.parameters())
+        modules = list(module.modules())
+        parameters = _tensors_of(modules, "_parameters")
         undo.callback(_restore_attributes, [(m, dict(vars(m))) for m in modules])
         undo.callback(_restore_gradients, [(p, p.requires_grad, p.grad) for p in parameters])
         undo.callback(
             _restore_buffer_values,
-            [(b, b.detach().clone(), version_of(b)) for b in module.buffers()],
+            [(b, b.detach().clone(), version_of(b)) for b in _tensors_of(modules, "_buffers")],
         )
         undo.callback(_restore_tables, [(m, _tables(m)) for m in modules])
         undo.callback(_restore_random, _random_state())
@@ -416,7 +417,9 @@ def first_parameter(module: nn.Module) -> Tensor | None:
 
     A thread that counts what a network costs has it on the meta device meanwhile.
     """
-    with _held(module):
+    lock = _LOCKS.get(module)
+    # who has held the network before has it locked as a whole: to walk through it takes time
+    with _held(module) if lock is None else _taken(lock):
         return next(module.parameters(), None)
 
 
@@ -447,6 +450,12 @@ def _locks_of(module: nn.Module) -> list[_Lock]:
         return locks
 
 
+def _tensors_of(modules: Sequence[nn.Module], table: str) -> list[Tensor]:
+    """List the parameters or buffers of modules, each once, without a walk through the network."""
+    each = (value for module in modules for value in getattr(module, table).values())
+    return list({id(value): value for value in each if value is not None}.values())
+
+
 def _prepare(attributes: dict[str, Any]) -> None:
     """Set a module's own attributes, past `nn.Module`, which looks for parameters first."""
     for name, wanted in _PREPARED.items():
@@ -465,11 +474,13 @@ def _restore_attributes(saved: list[tuple[nn.Module, dict[str, Any]]]) -> None:
         now.update(before)
 
 
-def _restore_gradients(saved: list[tuple[nn.Parameter, bool, Tensor | None]]) -> None:
+def _restore_gradients(saved: list[tuple[Tensor, bool, Tensor | None]]) -> None:
     for parameter, requires_grad, gradient in saved:
-        with torch.inference_mode(parameter.is_inference()):
-            parameter.requires_grad_(requires_grad)
-        parameter.grad = gradient
+        if parameter.requires_grad is not requires_grad:
+            with torch.inference_mode(parameter.is_inference()):
+                parameter.requires_grad_(requires_grad)
+        if parameter.grad is not gradient:
+            parameter.grad = gradient
 
 
 def _restore_buffer_values(saved: list[tuple[Tensor, Tensor, int]]) -> None:
@@ -498,8 +509,11 @@ _EMPTY: dict[Any, Any] = {}
 
 
 def _tables(module: nn.Module) -> dict[str, dict[Any, Any]]:
-    found = ((name, getattr(module, name, None)) for name in _TABLES)
-    return {name: dict(table) if table else _EMPTY for name, table in found if table is not None}
+    return {
+        name: dict(table) if table else _EMPTY
+        for name in _TABLES
+        if (table := getattr(module, name, None)) is not None
+    }
 
 
 def _restore_tables(saved: list[tuple[nn.Module, dict[str, dict[Any, Any]]]]) -> None:
