@@ -217,12 +217,18 @@ class TestOtherStates:
                 use(net, INPUTS)
         assert vizkit.profile(net, (32, 32))["params"].iloc[-1] == 1527
 
-    @pytest.mark.parametrize("layer", [nn.Conv2d, nn.Linear])
-    def test_one_layer_without_values_says_so(self, layer):
-        net = Small()
-        for each in net.modules():
-            if isinstance(each, layer):
-                each.to("meta")
+    @pytest.mark.parametrize("part", ["2", "2.bias", "6"])
+    def test_one_part_without_values_says_so(self, part):
+        net = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5),
+        ).eval()  # fmt: skip
+        layer, _, name = part.partition(".")
+        each = net.get_submodule(layer)
+        if name:
+            each.bias = nn.Parameter(each.bias.to("meta"))
+        else:
+            each.to("meta")
         for use in (vizkit.capture, vizkit.predict, vizkit.describe, vizkit.attribute):
             with pytest.raises(vizkit.InputError, match="meta device"):
                 use(net, INPUTS)

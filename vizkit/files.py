@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
@@ -52,7 +53,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Parameters
     ----------
     path : Path
-        Its place. A link stays one: what it leads to is replaced.
+        Its place. A link there is replaced, and what it leads to stays: that may be a device,
+        or a store that others read.
 
     Yields
     ------
@@ -64,16 +66,14 @@ def replacing(path: Path) -> Iterator[Path]:
     WriteError
         If it cannot be written.
     """
-    with writing(path):
-        place = Path(os.path.realpath(path)) if path.is_symlink() else path
-        with _alone(place.parent) as alone:
-            own = "" if alone else f".{os.urandom(8).hex()}"
-            partial = place.with_name(f".{place.name[:_LETTERS]}{own}.partial")
-            try:
-                yield partial
-                partial.replace(place)
-            finally:
-                _remove(partial)
+    with writing(path), _alone(path.parent) as alone:
+        own = "" if alone else f".{os.urandom(8).hex()}"
+        partial = path.with_name(f".{path.name[:_LETTERS]}{own}.partial")
+        try:
+            yield partial
+            partial.replace(path)
+        finally:
+            _remove(partial)
 
 
 @managed
@@ -90,12 +90,13 @@ def writing(path: Path) -> Iterator[None]:
     WriteError
         If the disk is full, nobody may write there, …
     """
+    before = sys.exc_info()[1]
     try:
         yield
     except VizkitError:
         raise
     except Exception as error:
-        reason = _system_error(error)
+        reason = _system_error(error, before)
         if reason is None:
             raise
         raise WriteError(printable(f"cannot write {path}: {reason}")) from error
@@ -296,11 +297,16 @@ def _locked(number: int) -> bool:
     return True
 
 
-def _system_error(error: BaseException | None) -> str | None:
-    """Find what the system said about a failure; libraries may have wrapped it."""
-    while error is not None and not isinstance(error, OSError):
-        error = error.__context__
-    return None if error is None else error.strerror or str(error)
+def _system_error(error: BaseException | None, before: BaseException | None) -> str | None:
+    """Find what the system said about a failure; libraries may have wrapped it.
+
+    What went wrong before the writing began, and is being handled meanwhile, is no reason.
+    """
+    while error is not None and error is not before:
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        error = error.__cause__ if error.__suppress_context__ else error.__context__
+    return None
 
 
 def _remove(partial: Path) -> None:

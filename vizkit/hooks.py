@@ -418,9 +418,25 @@ def first_parameter(module: nn.Module) -> Tensor | None:
     A thread that counts what a network costs has it on the meta device meanwhile.
     """
     lock = _LOCKS.get(module)
-    # who has held the network before has it locked as a whole: to walk through it takes time
-    with _held(module) if lock is None else _taken(lock):
+    if lock is not None:
+        with _taken(lock):
+            owners = (each for each in module.modules() if any(True for _ in _own(each)))
+            owner = next(owners, None)
+            # to walk through all of it takes time, and is needed only if a part of another network
+            # has been put in since
+            if owner is not None and _LOCKS.get(owner) is lock:
+                return next(_own(owner))
+    with _held(module):
         return next(module.parameters(), None)
+
+
+def parameters_of(module: nn.Module) -> list[Tensor]:
+    """List a network's parameters, each once, in one quick walk."""
+    return _tensors_of(list(module.modules()), "_parameters")
+
+
+def _own(module: nn.Module) -> Iterator[Tensor]:
+    return module.parameters(recurse=False)
 
 
 @managed
@@ -451,7 +467,7 @@ def _locks_of(module: nn.Module) -> list[_Lock]:
 
 
 def _tensors_of(modules: Sequence[nn.Module], table: str) -> list[Tensor]:
-    """List the parameters or buffers of modules, each once, without a walk through the network."""
+    """List the parameters or buffers that modules have themselves, each once."""
     each = (value for module in modules for value in getattr(module, table).values())
     return list({id(value): value for value in each if value is not None}.values())
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from torch import Tensor, nn
 
 from vizkit.errors import InputError, NetworkError, VizkitError
-from vizkit.hooks import blank, dry_run, evaluating, unheard
+from vizkit.hooks import blank, dry_run, evaluating, parameters_of, unheard
 from vizkit.memory import out_of_memory
 
 # pixels a side; a network that takes no image of this size fails for another reason
@@ -44,22 +44,24 @@ def run(module: nn.Module, inputs: Tensor) -> object:
     InputError
         If its weights are on the meta device.
     """
+    # some operators would give whatever lies in memory, and no error
+    if any(parameter.is_meta for parameter in parameters_of(module)):
+        raise InputError(
+            f"{type(module).__name__} is on the meta device, where weights have no values: "
+            "load them first"
+        )
     try:
-        output = module(inputs.clone())
+        return module(inputs.clone())
     except VizkitError:
         raise
     # as layers fail, and what a network's author asserts; errors of his own kinds are his own
     except _FAILURES as error:
         if out_of_memory(error):
             raise
-        _require_values(module, error)
         what = f"{type(module).__name__} fails on an input of {tuple(inputs.shape)}"
         kind = "" if isinstance(error, RuntimeError | ValueError) else f"{type(error).__name__}: "
         reason = kind + str(error).partition("\n")[0]
         raise NetworkError(f"{what}{_least(module, inputs)}: {reason}") from error
-    if isinstance(output, Tensor) and output.is_meta:
-        _require_values(module, None)
-    return output
 
 
 def run_classifier(module: nn.Module, inputs: Tensor) -> Tensor:
@@ -92,15 +94,6 @@ def run_classifier(module: nn.Module, inputs: Tensor) -> Tensor:
         f"a classifier must return logits of shape (N, K), this one returns {shape} for "
         f"{len(inputs)} image(s)"
     )
-
-
-def _require_values(module: nn.Module, error: Exception | None) -> None:
-    """Refuse a network on the meta device; to look at all weights takes too long beforehand."""
-    if any(parameter.is_meta for parameter in module.parameters()):
-        raise InputError(
-            f"{type(module).__name__} is on the meta device, where weights have no values: "
-            "load them first"
-        ) from error
 
 
 def _least(module: nn.Module, inputs: Tensor) -> str:

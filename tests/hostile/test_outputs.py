@@ -18,6 +18,7 @@ from mutations import fuzzed
 import vizkit
 from vizkit.errors import InputError, VizkitError, WriteError
 from vizkit.files import distinct, make_folder, replacing, slug
+from vizkit.plots.paging import save_pages
 
 ROOT = Path(vizkit.__file__).parent
 WRITERS = {
@@ -149,7 +150,10 @@ writers = {
         f"figure, {end}": lambda folder, end=end: picture.save(folder / f"f.{end}")
         for end in ("png", "pdf", "svg")
     },
-    "pages": lambda folder: save_pages([picture, picture], folder / "f.pdf"),
+    **{
+        f"pages, {end}": lambda folder, end=end: save_pages([picture] * 2, folder / f"f.{end}")
+        for end in ("png", "pdf", "svg")
+    },
     "npy": lambda folder: command("embed", photos, *few[2:], "--out", folder / "e.npy"),
 }
 
@@ -219,8 +223,8 @@ def outcomes(tmp_path_factory):
 
 NAMES = (
     *("text", "sums", "state", "weights", "log", "recipe", "manifest", "attributions", "pictures"),
-    *("statistics", "evaluation", "report", "csv", "json", "parquet", "npy", "pages"),
-    *(f"figure, {end}" for end in ("png", "pdf", "svg")),
+    *("statistics", "evaluation", "report", "csv", "json", "parquet", "npy"),
+    *(f"{what}, {end}" for what in ("figure", "pages") for end in ("png", "pdf", "svg")),
 )
 
 
@@ -303,22 +307,57 @@ def test_mistakes_of_others_stay_what_they_are(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_a_link_stays_one_and_what_it_leads_to_is_replaced(tmp_path, there):
+@pytest.mark.parametrize("kind", ["a file", "a pipe", "nothing"])
+def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path, kind):
     target, link = tmp_path / "far" / "target.txt", tmp_path / "link.txt"
     target.parent.mkdir()
-    if there:
+    if kind == "a file":
         target.write_text("older")
-    link.symlink_to(Path("far", "target.txt"))
-    with pytest.raises(ValueError):  # noqa: PT011
-        fail(link, ValueError)
-    assert target.exists() == there
+    elif kind == "a pipe":
+        os.mkfifo(target)
+    link.symlink_to(target)
     with replacing(link) as partial:
         partial.write_text("newer")
-    assert link.is_symlink()
-    assert target.read_text() == "newer"
-    assert [each.name for each in target.parent.iterdir()] == ["target.txt"]
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["far", "link.txt"]
+    assert not link.is_symlink()
+    assert link.read_text() == "newer"
+    assert target.exists() == (kind != "nothing")
+    assert target.is_fifo() or not target.exists() or target.read_text() == "older"
+
+
+def test_what_went_wrong_earlier_is_no_reason(tmp_path):
+    try:
+        (tmp_path / "none").read_text()
+    except OSError:
+        with pytest.raises(ValueError, match="own"):
+            fail(tmp_path / "a", ValueError("own"))
+
+
+def test_what_was_hidden_on_purpose_is_no_reason(tmp_path):
+    with pytest.raises(ValueError, match="own"), replacing(tmp_path / "a"):  # noqa: PT012
+        try:
+            (tmp_path / "none").read_text()
+        except OSError:
+            raise ValueError("own") from None
+
+
+@pytest.mark.parametrize("end", ["pdf", "png"])
+def test_what_goes_wrong_while_pages_are_drawn_is_not_the_file_s_fault(demo, tmp_path, end):
+    def pages():
+        yield vizkit.show_feature_maps(demo, vizkit.samples()["rocket"])
+        (tmp_path / "none.jpg").read_bytes()
+
+    with pytest.raises(FileNotFoundError, match=r"none\.jpg"):
+        save_pages(pages(), tmp_path / f"a.{end}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_library_that_wraps_what_the_system_said_is_understood(tmp_path):
+    with pytest.raises(WriteError, match=r"cannot write .*a: No such file"):  # noqa: PT012, SIM117
+        with replacing(tmp_path / "a"):
+            try:
+                (tmp_path / "none").read_text()
+            except OSError as error:
+                raise ValueError("own") from error
 
 
 def test_a_long_name_can_be_written(tmp_path):

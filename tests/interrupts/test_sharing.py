@@ -12,7 +12,7 @@ from striking import ctrl_c
 from torch import nn
 
 import vizkit
-from vizkit.hooks import _locks_of, evaluating
+from vizkit.hooks import _locks_of, blank, dry_run, evaluating, first_parameter
 from vizkit.speed import measure
 from vizkit.widgets.work import Events, Work
 
@@ -278,3 +278,41 @@ def free(lock):
     with ThreadPoolExecutor(1) as pool:
         taken = pool.submit(lambda: lock.acquire(blocking=False) and not lock.release()).result()
     return bool(taken)
+
+
+class Waits(nn.Module):
+    """Stays in its pass until it is let go."""
+
+    def __init__(self):
+        super().__init__()
+        self.inside, self.go = threading.Event(), threading.Event()
+
+    def forward(self, x):
+        self.inside.set()
+        assert self.go.wait(PATIENCE)
+        return x
+
+
+def test_a_part_that_came_from_another_network_later_is_waited_for():
+    net, other = nn.Sequential(nn.Conv2d(3, 4, 3)), nn.Sequential(nn.Conv2d(3, 4, 3), Waits())
+    other[1].go.set()
+    for each in (net, other):
+        with evaluating(each):
+            dry_run(each, blank(each, (8, 8), "meta"))
+    other[1].inside.clear()
+    other[1].go.clear()
+    net[0] = other[0]
+
+    def count():
+        with evaluating(other):
+            dry_run(other, blank(other, (8, 8), "meta"))
+
+    with ThreadPoolExecutor(2) as pool:
+        counting = pool.submit(count)
+        assert other[1].inside.wait(PATIENCE)
+        reading = pool.submit(first_parameter, net)
+        with pytest.raises(TimeoutError):
+            reading.result(0.2)
+        other[1].go.set()
+        counting.result(PATIENCE)
+        assert reading.result(PATIENCE).device == torch.device("cpu")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,7 +11,7 @@ from matplotlib.backends.backend_pdf import PdfPages
 
 from vizkit.errors import InputError, choice, path_of
 from vizkit.files import writing
-from vizkit.interrupts import surely
+from vizkit.interrupts import undivided
 from vizkit.plots.style import Picture
 
 FORMATS = ("png", "pdf", "svg")
@@ -37,36 +38,55 @@ def save_pages(pages: Iterable[Picture], path: str | Path) -> list[Path]:
     InputError
         If the format is unknown, or there is no such folder, or no page.
     WriteError
-        If they cannot be written; older files stay.
+        If they cannot be written.
     """
     target = path_of("path", path)
     kind = target.suffix.lstrip(".").lower()
     choice("figure format", kind, FORMATS)
     if not target.parent.is_dir():
         raise InputError(f"no such folder: {target.parent}")
-    # beside the place, so that pages are moved there only when all are drawn
-    with (
-        writing(target),
-        surely(TemporaryDirectory(dir=target.parent, prefix=f".{target.stem[:32]}-")) as folder,
-    ):
-        drawn = (_one_file if kind == "pdf" else _numbered)(pages, Path(folder) / target.name)
+    with _beside(target) as folder:
+        drawn = (_one_file if kind == "pdf" else _numbered)(pages, folder, target)
         if not drawn:
             raise InputError("no pages to write")
-        return [each.replace(target.parent / each.name) for each in drawn]
+        with writing(target):
+            return [each.replace(target.parent / each.name) for each in drawn]
 
 
-def _numbered(pages: Iterable[Picture], target: Path) -> list[Path]:
+@undivided
+def _beside(target: Path) -> Iterator[Path]:
+    """Make a folder for pages, which are moved to their place only when all are drawn."""
+    with writing(target):
+        folder = TemporaryDirectory(dir=target.parent, prefix=f".{target.stem[:32]}-")
+    with folder as name:
+        yield Path(name)
+
+
+def _numbered(pages: Iterable[Picture], folder: Path, target: Path) -> list[Path]:
     """Save each page in a file of its own; one alone keeps the name given."""
-    drawn = [
-        page.save(target.with_stem(f"{target.stem}-{number}"))
-        for number, page in enumerate(pages, 1)
-    ]
-    return [drawn[0].replace(target)] if len(drawn) == 1 else drawn
+    drawn = []
+    kind = target.suffix.lstrip(".").lower()
+    for number, page in enumerate(pages, 1):
+        name = f"{target.stem}-{number}{target.suffix}"
+        with writing(target.with_name(name)):
+            page.write_into(folder / name, kind)
+        drawn.append(folder / name)
+    return [drawn[0].replace(folder / target.name)] if len(drawn) == 1 else drawn
 
 
-def _one_file(pages: Iterable[Picture], target: Path) -> list[Path]:
+def _one_file(pages: Iterable[Picture], folder: Path, target: Path) -> list[Path]:
     count = 0
-    with PdfPages(target, metadata={"CreationDate": None}) as file:
+    # opened with the first page, and whole when it is closed
+    file = PdfPages(folder / target.name, metadata={"CreationDate": None})
+    try:
         for count, page in enumerate(pages, 1):  # noqa: B007
-            file.savefig(page)
-    return [target] if count else []
+            with writing(target):
+                file.savefig(page)  # type: ignore[no-untyped-call]
+    except BaseException:
+        # half a file cannot be finished, and goes with its folder
+        with suppress(Exception):
+            file.close()  # type: ignore[no-untyped-call]
+        raise
+    with writing(target):
+        file.close()  # type: ignore[no-untyped-call]
+    return [folder / target.name] if count else []

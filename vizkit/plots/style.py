@@ -29,6 +29,12 @@ DPI = 110
 # a picture has fewer than 2^16 pixels a side
 _MOST_INCHES = 65_500 // DPI
 _LETTERS_PER_INCH = 16.5
+# what each format would say of the time and the version, by which files would differ
+_STAMPS: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None},
+    "svg": {"Date": None},
+}
 
 
 @dataclass(frozen=True)
@@ -107,17 +113,28 @@ class Picture(Figure):
         """
         target = path_of("path", path)
         kind = target.suffix.lstrip(".").lower()
-        stamps = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
-        choice("figure format", kind, stamps)
+        choice("figure format", kind, _STAMPS)
         if not target.parent.is_dir():
             raise InputError(f"no such folder: {target.parent}")
-        self._arrange()
-        with (
-            replacing(target) as partial,
-            surely(mpl.rc_context({"svg.hashsalt": "vizkit", "svg.fonttype": "none"})),
-        ):
-            self.savefig(partial, format=kind, **{"metadata": stamps[kind], **options})
+        with replacing(target) as partial:
+            self.write_into(partial, kind, **options)
         return target
+
+    def write_into(self, path: Path, kind: str, **options: Any) -> None:
+        """Write the figure into a file that is being written, with nothing that tells the time.
+
+        Parameters
+        ----------
+        path : Path
+            Of any name.
+        kind : "png", "pdf" or "svg"
+            Its format.
+        **options
+            As for matplotlib's ``savefig``.
+        """
+        self._arrange()
+        with surely(mpl.rc_context({"svg.hashsalt": "vizkit", "svg.fonttype": "none"})):
+            self.savefig(path, format=kind, **{"metadata": _STAMPS[kind], **options})
 
     def to_frame(self) -> pd.DataFrame:
         """Return the numbers behind the picture."""
