@@ -420,12 +420,14 @@ def first_parameter(module: nn.Module) -> Tensor | None:
     lock = _LOCKS.get(module)
     if lock is not None:
         with _taken(lock):
-            owners = (each for each in module.modules() if any(True for _ in _own(each)))
-            owner = next(owners, None)
+            owned = (
+                (each, own) for each in module.modules() for own in each.parameters(recurse=False)
+            )
+            owner, first = next(owned, (None, None))
             # to walk through all of it takes time, and is needed only if a part of another network
             # has been put in since
             if owner is not None and _LOCKS.get(owner) is lock:
-                return next(_own(owner))
+                return first
     with _held(module):
         return next(module.parameters(), None)
 
@@ -433,10 +435,6 @@ def first_parameter(module: nn.Module) -> Tensor | None:
 def parameters_of(module: nn.Module) -> list[Tensor]:
     """List a network's parameters, each once, in one quick walk."""
     return _tensors_of(list(module.modules()), "_parameters")
-
-
-def _own(module: nn.Module) -> Iterator[Tensor]:
-    return module.parameters(recurse=False)
 
 
 @managed

@@ -153,8 +153,8 @@ def require_place(folder: Path) -> None:
 def require_picture(file: Path | None, theme: str = "light") -> None:
     """Refuse a picture that cannot be drawn or written, before the work begins."""
     from vizkit.errors import choice
-    from vizkit.plots.style import theme_of
+    from vizkit.plots.style import STAMPS, theme_of
 
     theme_of(theme)
     if file is not None:
-        choice("figure format", file.suffix.lower().lstrip("."), ("png", "pdf", "svg"))
+        choice("figure format", file.suffix.lower().lstrip("."), STAMPS)

@@ -9,12 +9,10 @@ from tempfile import TemporaryDirectory
 
 from matplotlib.backends.backend_pdf import PdfPages
 
-from vizkit.errors import InputError, choice, path_of
+from vizkit.errors import InputError
 from vizkit.files import writing
 from vizkit.interrupts import undivided
-from vizkit.plots.style import Picture
-
-FORMATS = ("png", "pdf", "svg")
+from vizkit.plots.style import STAMPS, Picture, figure_file
 
 
 def save_pages(pages: Iterable[Picture], path: str | Path) -> list[Path]:
@@ -40,13 +38,12 @@ def save_pages(pages: Iterable[Picture], path: str | Path) -> list[Path]:
     WriteError
         If they cannot be written.
     """
-    target = path_of("path", path)
-    kind = target.suffix.lstrip(".").lower()
-    choice("figure format", kind, FORMATS)
-    if not target.parent.is_dir():
-        raise InputError(f"no such folder: {target.parent}")
+    target, kind = figure_file(path)
     with _beside(target) as folder:
-        drawn = (_one_file if kind == "pdf" else _numbered)(pages, folder, target)
+        if kind == "pdf":
+            drawn = _one_file(pages, folder, target)
+        else:
+            drawn = _numbered(pages, folder, target, kind)
         if not drawn:
             raise InputError("no pages to write")
         with writing(target):
@@ -62,10 +59,9 @@ def _beside(target: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def _numbered(pages: Iterable[Picture], folder: Path, target: Path) -> list[Path]:
+def _numbered(pages: Iterable[Picture], folder: Path, target: Path, kind: str) -> list[Path]:
     """Save each page in a file of its own; one alone keeps the name given."""
     drawn = []
-    kind = target.suffix.lstrip(".").lower()
     for number, page in enumerate(pages, 1):
         name = f"{target.stem}-{number}{target.suffix}"
         with writing(target.with_name(name)):
@@ -77,7 +73,7 @@ def _numbered(pages: Iterable[Picture], folder: Path, target: Path) -> list[Path
 def _one_file(pages: Iterable[Picture], folder: Path, target: Path) -> list[Path]:
     count = 0
     # opened with the first page, and whole when it is closed
-    file = PdfPages(folder / target.name, metadata={"CreationDate": None})
+    file = PdfPages(folder / target.name, metadata=STAMPS["pdf"])
     try:
         for count, page in enumerate(pages, 1):  # noqa: B007
             with writing(target):

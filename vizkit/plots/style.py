@@ -30,7 +30,7 @@ DPI = 110
 _MOST_INCHES = 65_500 // DPI
 _LETTERS_PER_INCH = 16.5
 # what each format would say of the time and the version, by which files would differ
-_STAMPS: dict[str, dict[str, Any]] = {
+STAMPS: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "pdf": {"CreationDate": None},
     "svg": {"Date": None},
@@ -86,7 +86,7 @@ class Picture(Figure):
     def _repr_png_(self) -> bytes:
         self._arrange()
         buffer = io.BytesIO()
-        self.savefig(buffer, format="png", metadata={"Software": None})
+        self.savefig(buffer, format="png", metadata=STAMPS["png"])
         return buffer.getvalue()
 
     def save(self, path: str | Path, **options: Any) -> Path:
@@ -111,11 +111,7 @@ class Picture(Figure):
         WriteError
             If it cannot be written; an older file stays.
         """
-        target = path_of("path", path)
-        kind = target.suffix.lstrip(".").lower()
-        choice("figure format", kind, _STAMPS)
-        if not target.parent.is_dir():
-            raise InputError(f"no such folder: {target.parent}")
+        target, kind = figure_file(path)
         with replacing(target) as partial:
             self.write_into(partial, kind, **options)
         return target
@@ -134,7 +130,7 @@ class Picture(Figure):
         """
         self._arrange()
         with surely(mpl.rc_context({"svg.hashsalt": "vizkit", "svg.fonttype": "none"})):
-            self.savefig(path, format=kind, **{"metadata": _STAMPS[kind], **options})
+            self.savefig(path, format=kind, **{"metadata": STAMPS[kind], **options})
 
     def to_frame(self) -> pd.DataFrame:
         """Return the numbers behind the picture."""
@@ -145,6 +141,34 @@ class Picture(Figure):
         engine = self.get_layout_engine()
         if isinstance(engine, _Layout) and not engine.arranged:
             self.draw_without_rendering()
+
+
+def figure_file(path: str | Path) -> tuple[Path, str]:
+    """Check where a figure shall go, and tell the format from the ending.
+
+    Parameters
+    ----------
+    path : str or Path
+        What was given.
+
+    Returns
+    -------
+    target : Path
+        The same.
+    kind : "png", "pdf" or "svg"
+        Its format.
+
+    Raises
+    ------
+    InputError
+        If the format is unknown, or there is no such folder.
+    """
+    target = path_of("path", path)
+    kind = target.suffix.lstrip(".").lower()
+    choice("figure format", kind, STAMPS)
+    if not target.parent.is_dir():
+        raise InputError(f"no such folder: {target.parent}")
+    return target, kind
 
 
 def theme_of(theme: str) -> Theme:
